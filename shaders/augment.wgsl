@@ -1,14 +1,14 @@
 // The augmentation of a batch in one pass: source frames [N, T, H, W, 3] in, normalised clips
 // [N, 3, T', H', W'] out, every output value written once and no image in between.
 //
-// An invocation takes pixels of one frame at a time, a workgroup neighbouring ones, so that both
-// the clip's record and the memory traffic are shared. The arithmetic is that of
+// An invocation processes pixels of one frame at a time and a workgroup neighbouring pixels, so
+// that both the clip's record and the memory traffic are shared. The arithmetic is that of
 // src/cpu/augment/{geometry,noise,host}.rs, where the formulas are explained; a change here needs
 // the same change there.
 //
-// Template: `source_f32` is whether the source holds f32 in [0, 1] or uint8, four to a word;
-// `group` is the number of invocations in a workgroup, `bits` that of fractional bits of a
-// position.
+// Template: `source_f32` tells whether the source holds f32 in [0, 1], otherwise uint8, four to a
+// word; `group` is the number of invocations in a workgroup, `bits` the number of fractional bits
+// of a position.
 
 const SOURCE_F32: bool = {{ source_f32 }};
 const GROUP: u32 = {{ group }}u;
@@ -24,18 +24,18 @@ struct Params {
     size: vec3<u32>,
     clips: u32,
     out_size: vec3<u32>,
-    // Pixels of an output frame.
+    // Number of pixels in an output frame.
     out_pixels: u32,
     mean: vec3<f32>,
-    // Invocations along a frame.
+    // Number of invocations that share a frame.
     pixel_stride: u32,
     // 1/std.
     scale: vec3<f32>,
-    // Frames that are computed at the same time.
+    // Number of frames that are computed at the same time.
     frame_stride: u32,
 }
 
-// What happens to one clip.
+// The augmentation of one clip.
 struct ClipRecord {
     // Positions in fixed point, (x, y): first and last pixel centre of the crop, edges of the
     // frame.
@@ -57,11 +57,11 @@ struct ClipRecord {
     flags: u32,
 }
 
-// Where one output frame comes from.
+// The source of one output frame.
 struct FrameRecord {
     // Source frame, or DROPPED.
     from_frame: u32,
-    // Output frame that is mixed in, and its share.
+    // Output frame that is mixed in, and its weight.
     partner: u32,
     mix: f32,
 }
@@ -103,10 +103,10 @@ fn sample(clip: ClipRecord, n: u32, from_frame: u32, x: u32, y: u32) -> vec3<f32
     let size = params.size;
     let out = params.out_size;
     let first_position = n * (out.z + out.y);
-    let open = positions[first_position + x] + positions[first_position + out.z + y];
-    let closed = max(min(max(open, clip.low), clip.high), vec2(0));
+    let position = positions[first_position + x] + positions[first_position + out.z + y];
+    let clamped = max(min(max(position, clip.low), clip.high), vec2(0));
     let last = vec2(size.z - 1u, size.y - 1u);
-    let first = min(vec2<u32>(closed) >> vec2(BITS), last);
+    let first = min(vec2<u32>(clamped) >> vec2(BITS), last);
     let base = (n * size.x + from_frame) * size.y * size.z;
     let upper = base + first.y * size.z;
     if ((clip.flags & ON_GRID) != 0u) {
@@ -114,15 +114,15 @@ fn sample(clip: ClipRecord, n: u32, from_frame: u32, x: u32, y: u32) -> vec3<f32
     }
     let second = min(first + 1u, last);
     let lower = base + second.y * size.z;
-    let weight = vec2<f32>(vec2<u32>(closed) & vec2((1u << BITS) - 1u)) / f32(1u << BITS);
+    let weight = vec2<f32>(vec2<u32>(clamped) & vec2((1u << BITS) - 1u)) / f32(1u << BITS);
     let above = mix(pixel(upper + first.x), pixel(upper + second.x), weight.x);
     let below = mix(pixel(lower + first.x), pixel(lower + second.x), weight.x);
     let value = mix(above, below, weight.y);
     if ((clip.flags & ROTATED) == 0u) {
         return value;
     }
-    let from_start = vec2<f32>(open - clip.start) * clip.inverse + 1.0;
-    let to_end = vec2<f32>(clip.end - open) * clip.inverse;
+    let from_start = vec2<f32>(position - clip.start) * clip.inverse + 1.0;
+    let to_end = vec2<f32>(clip.end - position) * clip.inverse;
     let inside = clamp(min(from_start, to_end), vec2(0.0), vec2(1.0));
     return value * (inside.x * inside.y);
 }
@@ -136,7 +136,7 @@ fn finalise(word: u32) -> u32 {
     return h ^ (h >> 16u);
 }
 
-// Noise of one output element: the sum of the hash's four bytes about its mean, scaled.
+// Noise of one output element: the sum of the hash's four bytes minus its mean, scaled.
 fn noise(clip: ClipRecord, index: u32) -> f32 {
     let hash = finalise(finalise(index ^ clip.noise_key.x) + clip.noise_key.y);
     let pairs = (hash & 0x00ff00ffu) + ((hash >> 8u) & 0x00ff00ffu);
@@ -193,8 +193,8 @@ fn main(
             // partner as well.
             var value = vec3(0.0);
             for (var i = 0u; i < frames; i++) {
-                let found = stage(clip, n, select(frame.partner, t, i == 0u), x, y);
-                value += (found - value) * select(frame.mix, 1.0, i == 0u);
+                let other = stage(clip, n, select(frame.partner, t, i == 0u), x, y);
+                value += (other - value) * select(frame.mix, 1.0, i == 0u);
             }
             value = (value - params.mean) * params.scale;
             let plane = out.x * params.out_pixels;

@@ -1,7 +1,7 @@
-// The sum of two gradients in half precision, an invocation four values.
+// Adds two gradients in half precision, four values per invocation.
 //
-// Template: `stored` is the element of all three, `load` and `store` the functions that read and write
-// one, `sum` and `write` their calls.
+// Template: `stored` is the element type of all three buffers, `load` and `store` are the functions
+// that read and write an element, `sum` and `write` their calls.
 
 struct Params {
     values: u32,

@@ -1,12 +1,11 @@
-// The maximum over 3×3×3 values at every second place, padding 1, of every `[T, H, W]` volume of a
-// tensor. An invocation computes four neighbouring values of the result; past the last one it writes
-// zeros.
+// Max pooling of every `[T, H, W]` volume of a tensor with a 3×3×3 window, stride 2 and padding 1.
+// An invocation computes four neighbouring values of the result; past the last one it writes zeros.
 //
-// Template: `source` and `stored` are the elements of x and y, `load` and `store` the functions that
-// read and write them, `read` and `write` their calls.
+// Template: `source` and `stored` are the element types of x and y, `load` and `store` the
+// functions that read and write an element, `read` and `write` their calls.
 
 struct Params {
-    // Values of the result.
+    // Number of values in the result.
     values: u32,
     from_t: u32,
     from_h: u32,
@@ -22,9 +21,10 @@ struct Params {
 
 {{ load }}
 {{ store }}
-// The window around `2 * place` as its first and last position along an axis of `size`.
-fn window(place: u32, size: u32) -> vec2<u32> {
-    return vec2(max(2u * place, 1u) - 1u, min(2u * place + 1u, size - 1u));
+// Returns the first and last position of the window around `2 * index` along an axis of length
+// `size`.
+fn window(index: u32, size: u32) -> vec2<u32> {
+    return vec2(max(2u * index, 1u) - 1u, min(2u * index + 1u, size - 1u));
 }
 
 fn value(at: u32) -> f32 {

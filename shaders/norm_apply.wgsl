@@ -1,16 +1,18 @@
-// y = relu?((x − mean)·scale + β (+ residual)), each value once, with scale = γ / √(var + ε).
+// y = relu?((x − mean)·scale + β (+ residual)) with scale = γ / √(var + ε), reading each value
+// once.
 //
-// By the batch's statistics, mean and variance come as parts, which every invocation merges by
-// itself (Chan et al.): they are few, and a launch of its own would cost more. What the backward
-// pass needs is kept: mean, variance, scale and β in a row each, and with a residual the mask of
-// the ReLU, one bit for each value.
+// With the batch's statistics, mean and variance come as parts, which every invocation merges (Chan
+// et al.): there are few, and a separate launch would cost more. The values that the backward pass
+// needs are kept: mean, variance, scale and β in one row each and, with a residual, the mask of the
+// ReLU, one bit per value.
 //
-// Template: `element` is f32 or vec4<f32>, `lanes` its width, `bits` and `truth` its bits and what is
-// true of it; `stored` and `result` are elements as x
-// and y hold them, `x` and `write` read and write one, `functions` is what they call; `statistics` declares the bindings
-// of the parts and of what is kept, or of given statistics, `find` reads them and `keep` keeps
-// them; `residual` declares its binding and `add` adds its value; `relu` is whether a ReLU follows;
-// `open`, `collect` and `mask` keep its mask; `params` is the number of the last binding.
+// Template: `element` is f32 or vec4<f32>, `lanes` its width, `bits` the type of its bits and
+// `truth` that of a comparison; `stored` and `result` are the element types of x and y, `x` and
+// `write` read and write an element, `functions` are the functions that they call; `statistics`
+// declares the bindings of the parts and of what is kept, or of given statistics,
+// `channel_statistics` reads them and `keep` stores them; `residual` declares its binding and `add`
+// adds its value; `relu` tells whether a ReLU follows; `positive_bits`, `begin`, `collect` and
+// `mask` store its mask; `params` is the number of the last binding.
 
 alias Element = {{ element }};
 const LANES: u32 = {{ lanes }}u;
@@ -27,13 +29,14 @@ const THREADS: u32 = 256u;
 @group(0) @binding({{ params }}) var<storage, read> params: Params;
 
 {{ functions }}
-{{ find }}
-// Whether it is -0 or less, told by its bits, whatever a compiler assumes of numbers: NaN is not, and
-// stays, so that a network that went wrong is noticed. The maximum of NaN and 0 may be 0.
+{{ channel_statistics }}
+// Whether the value is -0 or less, judged by its bits, because compilers may assume that there is
+// no NaN. NaN is not, so it is kept, and a network that diverged is noticed; the maximum of NaN and
+// 0 may be 0.
 fn is_below(value: Element) -> {{ truth }} {
     return bitcast<{{ bits }}>(value) - {{ bits }}(0x80000000u) <= {{ bits }}(0x7f800000u);
 }
-{{ open }}
+{{ positive_bits }}
 @compute @workgroup_size(THREADS)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -46,9 +49,9 @@ fn main(
     }
     let channel = share.channel;
     // Mean and variance.
-    let found = find(channel);
-    let mean = Element(found.x);
-    let scale = gamma[channel] / sqrt(found.y + params.epsilon);
+    let statistics = channel_statistics(channel);
+    let mean = Element(statistics.x);
+    let scale = gamma[channel] / sqrt(statistics.y + params.epsilon);
     let shift = beta[channel];
     {{ keep }}
     {{ begin }}

@@ -1,8 +1,8 @@
-// Running statistics of several layers after a batch, per channel:
+// Updates the running statistics of several layers after a batch, per channel:
 //     mean ← (1 − momentum)·mean + momentum·(batch's mean),
 //     variance ← (1 − momentum)·variance + momentum·unbiased·(batch's variance).
 //
-// Template: `layers` declares four bindings of each layer, the running mean and variance and the
+// Template: `layers` declares four bindings per layer, the running mean and variance and the
 // batch's, and `read` reads those of the workgroup's layer; `next` and `params` are the numbers of
 // the last bindings.
 

@@ -1,10 +1,10 @@
-// Statistics that came with a convolution, one part for each of its tiles, merged to one part for
-// each channel: a workgroup each.
+// Merges the statistics that a convolution computed, one part for each of its tiles, into one part
+// per channel. Each workgroup merges one channel.
 
 const THREADS: u32 = 256u;
 
 struct Params {
-    // Parts of a channel, values of each but the last, values of a channel.
+    // Parts per channel, values in each part but the last, values per channel.
     parts: u32,
     part: u32,
     values: u32,
@@ -15,7 +15,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read> params: Params;
 
 // Count, mean, sum of squared deviations.
-var<workgroup> found: array<vec3<f32>, THREADS>;
+var<workgroup> partials: array<vec3<f32>, THREADS>;
 
 {{ norm_pairs.wgsl }}
 @compute @workgroup_size(THREADS)
@@ -30,15 +30,15 @@ fn main(
         let count = min(params.part, params.values - part * params.part);
         all = merge(all, vec3(f32(count), parts[at], parts[at + 1u]));
     }
-    found[local] = all;
+    partials[local] = all;
     for (var half = THREADS / 2u; half > 0u; half /= 2u) {
         workgroupBarrier();
         if (local < half) {
-            found[local] = merge(found[local], found[local + half]);
+            partials[local] = merge(partials[local], partials[local + half]);
         }
     }
     if (local == 0u) {
-        merged[2u * channel] = found[0].y;
-        merged[2u * channel + 1u] = found[0].z;
+        merged[2u * channel] = partials[0].y;
+        merged[2u * channel + 1u] = partials[0].z;
     }
 }

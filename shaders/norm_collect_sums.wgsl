@@ -1,10 +1,10 @@
-// Sums of the gradient that came with a convolution, one part for each of its tiles, added up to one
-// part for each channel: a workgroup each.
+// Adds up the gradient sums that a convolution computed, one part for each of its tiles, to one
+// part per channel. Each workgroup adds up one channel.
 
 const THREADS: u32 = 256u;
 
 struct Params {
-    // Parts of a channel.
+    // Parts per channel.
     parts: u32,
 }
 
@@ -12,7 +12,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> sums: array<f32>;
 @group(0) @binding(2) var<storage, read> params: Params;
 
-var<workgroup> found: array<vec2<f32>, THREADS>;
+var<workgroup> partials: array<vec2<f32>, THREADS>;
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -25,15 +25,15 @@ fn main(
         let at = 2u * (channel * params.parts + part);
         all += vec2(parts[at], parts[at + 1u]);
     }
-    found[local] = all;
+    partials[local] = all;
     for (var half = THREADS / 2u; half > 0u; half /= 2u) {
         workgroupBarrier();
         if (local < half) {
-            found[local] += found[local + half];
+            partials[local] += partials[local + half];
         }
     }
     if (local == 0u) {
-        sums[2u * channel] = found[0].x;
-        sums[2u * channel + 1u] = found[0].y;
+        sums[2u * channel] = partials[0].x;
+        sums[2u * channel + 1u] = partials[0].y;
     }
 }

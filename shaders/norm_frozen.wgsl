@@ -1,10 +1,10 @@
 // Gradient of normalisation by given statistics, which are constants: dx = γ / √(var + ε)·g, where
-// g is dy, and 0 where the ReLU was closed; and g itself for the residual.
+// g is dy, set to 0 where the ReLU's output was 0; and g itself for the residual.
 //
 // Template: `element` is f32 or vec4<f32>; `output` declares the binding of y and `masked` that of
-// g; `gradient` is g, `write` writes it and `write_dx` dx; `params` is the number of the last binding;
-// `dy_stored` and `dx_stored` are elements as they are held, `functions` load and store them where that
-// is not in f32.
+// g; `gradient` is g, `write` writes it and `write_dx` writes dx; `params` is the number of the
+// last binding; `dy_stored` and `dx_stored` are the element types of dy and dx, `functions` load
+// and store elements that are not f32.
 
 alias Element = {{ element }};
 const THREADS: u32 = 256u;

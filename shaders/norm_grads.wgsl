@@ -1,14 +1,15 @@
-// Gradient of batch normalisation, its sums: Σ g and Σ g·(x − mean) of one chunk of one channel per
-// workgroup, where g is dy, and 0 where the ReLU was closed.
+// Sums for the gradient of batch normalisation: Σ g and Σ g·(x − mean) of one chunk of one channel
+// per workgroup, where g is dy, set to 0 where the ReLU's output was 0.
 //
-// Without a residual the mask of the ReLU follows from x, by what the forward pass computed, bit
-// for bit. With one it is read from `kept`, and g is written: it is the residual's gradient, and
-// the pass that follows takes it in the place of dy.
+// Without a residual the mask of the ReLU is recomputed from x, bit for bit as in the forward pass.
+// With a residual it is read from `kept`, and g is written: it is the residual's gradient, and the
+// next pass reads it instead of dy.
 //
 // Template: `element` is f32, or vec4<f32> where S is a multiple of 4, `lanes` its width; `masked`
-// declares the binding of g, `gradient` is its value and `write` writes it; `params` is the number
-// of the last binding; `stored`, `dy_stored` and `masked_stored` are elements as x, dy and g are held,
-// `functions` load and store them where that is not in f32, `x` is the value of x.
+// declares the binding of g, `gradient` is its value and `write` writes it; `layer` loads what the
+// mask is recomputed from and `is_positive` reads a stored mask; `params` is the number of the last
+// binding; `stored` and `dy_stored` are the element types of x and dy, `functions` load and store
+// elements that are not f32, `x` is the value of x.
 
 alias Element = {{ element }};
 const LANES: u32 = {{ lanes }}u;
@@ -23,13 +24,13 @@ const THREADS: u32 = 256u;
 @group(0) @binding({{ params }}) var<storage, read> params: Params;
 
 {{ functions }}
-var<workgroup> found: array<vec2<f32>, THREADS>;
+var<workgroup> partials: array<vec2<f32>, THREADS>;
 
 fn sum(value: Element) -> f32 {
     return {{ sum }};
 }
 
-{{ opened }}
+{{ is_positive }}
 @compute @workgroup_size(THREADS)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -45,16 +46,16 @@ fn main(
     var step = group.x * params.chunk + local;
     var image = step / plane;
     var inner = step - image * plane;
-    var straight = Element(0.0);
-    var along = Element(0.0);
+    var sum_g = Element(0.0);
+    var sum_gx = Element(0.0);
     for (; step < end; step += THREADS) {
         let at_plane = image * channels + channel;
         let at = at_plane * plane + inner;
-        let apart = {{ x }} - mean;
+        let deviation = {{ x }} - mean;
         let gradient = {{ gradient }};
         {{ write }}
-        straight += gradient;
-        along += gradient * apart;
+        sum_g += gradient;
+        sum_gx += gradient * deviation;
         image += params.image_step;
         inner += params.plane_step;
         if (inner >= plane) {
@@ -62,16 +63,16 @@ fn main(
             image++;
         }
     }
-    found[local] = vec2(sum(straight), sum(along));
+    partials[local] = vec2(sum(sum_g), sum(sum_gx));
     for (var half = THREADS / 2u; half > 0u; half /= 2u) {
         workgroupBarrier();
         if (local < half) {
-            found[local] += found[local + half];
+            partials[local] += partials[local + half];
         }
     }
     if (local == 0u) {
         let to = 2u * (channel * groups.x + group.x);
-        parts[to] = found[0].x;
-        parts[to + 1u] = found[0].y;
+        parts[to] = partials[0].x;
+        parts[to + 1u] = partials[0].y;
     }
 }

@@ -1,7 +1,8 @@
 // dx = scale·(g − dβ / count − x̂·dγ / count), from the parts of dβ = Σ g and √(var + ε)·dγ =
-// Σ g·(x − mean), which every invocation adds up by itself.
+// Σ g·(x − mean), which every invocation adds up.
 //
-// Template: as in norm_grads.wgsl; `dx_stored` is an element as dx is held, and `write` writes it.
+// Template: as in norm_grads.wgsl; `dx_stored` is the element type of dx, and `write` writes an
+// element.
 
 alias Element = {{ element }};
 const THREADS: u32 = 256u;
@@ -28,31 +29,31 @@ fn main(
         return;
     }
     let channel = share.channel;
-    var straight = 0.0;
-    var along = 0.0;
+    var sum_g = 0.0;
+    var sum_gx = 0.0;
     for (var part = 0u; part < params.parts; part++) {
         let at = 2u * (channel * params.parts + part);
-        straight += parts[at];
-        along += parts[at + 1u];
+        sum_g += parts[at];
+        sum_gx += parts[at + 1u];
     }
     let mean = Element(bitcast<f32>(kept[channel]));
     let variance = bitcast<f32>(kept[params.row + channel]) + params.epsilon;
     let scale = Element(bitcast<f32>(kept[2u * params.row + channel]));
     {{ layer }}
     if (share.leads) {
-        d_gamma[channel] = along / sqrt(variance);
-        d_beta[channel] = straight;
+        d_gamma[channel] = sum_gx / sqrt(variance);
+        d_beta[channel] = sum_g;
     }
     let count = f32(params.values);
-    let level = Element(straight / count);
-    let slope = Element(along / variance / count);
+    let mean_gradient = Element(sum_g / count);
+    let slope = Element(sum_gx / variance / count);
     for (var step = 0u; step < STEPS; step++) {
         let inner = share.first + step * share.lanes;
         if (inner >= params.plane) {
             break;
         }
         let at = share.start + inner;
-        let apart = {{ x }} - mean;
+        let deviation = {{ x }} - mean;
         let gradient = {{ gradient }};
         {{ write }}
     }

@@ -1,9 +1,10 @@
-// Statistics of batch normalisation of [N, C, S]: mean and sum of squared deviations of one chunk of
-// one channel per workgroup. Welford's recurrence within an invocation, merged pairwise (Chan et
-// al.), so that a mean far from zero costs no digits.
+// Statistics of batch normalisation of [N, C, S]: mean and sum of squared deviations of one chunk
+// of one channel per workgroup. Welford's recurrence within an invocation, merged pairwise (Chan et
+// al.), so that a mean far from zero costs no precision.
 //
-// Template: `element` is f32, or vec4<f32> where S is a multiple of 4; `lanes` its width; `stored` is
-// an element as x holds it, `load` the function that loads it where that is not f32, `value` its call.
+// Template: `element` is f32, or vec4<f32> where S is a multiple of 4; `lanes` is its width;
+// `stored` is the element type of x, `load` the function that loads an element that is not f32,
+// `value` its call.
 
 alias Element = {{ element }};
 const LANES: f32 = {{ lanes }}.0;
@@ -16,7 +17,7 @@ const THREADS: u32 = 256u;
 
 {{ load }}
 // Count, mean, sum of squared deviations.
-var<workgroup> found: array<vec3<f32>, THREADS>;
+var<workgroup> partials: array<vec3<f32>, THREADS>;
 
 fn sum(value: Element) -> f32 {
     return {{ sum }};
@@ -53,17 +54,17 @@ fn main(
         }
     }
     let middle = sum(mean) / LANES;
-    let apart = mean - middle;
-    found[local] = vec3(count * LANES, middle, sum(squares) + count * sum(apart * apart));
+    let offset = mean - middle;
+    partials[local] = vec3(count * LANES, middle, sum(squares) + count * sum(offset * offset));
     for (var half = THREADS / 2u; half > 0u; half /= 2u) {
         workgroupBarrier();
         if (local < half) {
-            found[local] = merge(found[local], found[local + half]);
+            partials[local] = merge(partials[local], partials[local + half]);
         }
     }
     if (local == 0u) {
         let to = 2u * (channel * groups.x + group.x);
-        parts[to] = found[0].y;
-        parts[to + 1u] = found[0].z;
+        parts[to] = partials[0].y;
+        parts[to + 1u] = partials[0].z;
     }
 }

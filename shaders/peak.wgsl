@@ -7,7 +7,7 @@
 
 struct Params {
     invocations: u32,
-    // Of {{ unrolled }} iterations each.
+    // Number of rounds of {{ unrolled }} iterations each.
     rounds: u32,
     // Read from memory, so that no compiler can fold them.
     factor: f32,

@@ -1,5 +1,5 @@
-// Σ x² of one chunk per workgroup over several tensors, one slot each, into a buffer of the chunks'
-// sums.
+// Computes Σ x² of one chunk per workgroup over several tensors, one slot each, and writes it to a
+// buffer of the chunks' sums.
 //
 // Template: `element` is f32, or vec4<f32> where every length is a multiple of 4; `slots` is the
 // number of tensors; `bindings` declares them and `cases` adds up a chunk of one; `sums` and
@@ -17,9 +17,9 @@ struct Slot {
 }
 
 struct Params {
-    // Elements of a chunk.
+    // Elements per chunk.
     chunk: u32,
-    // Chunks of all slots, and where the first one's sum goes.
+    // Number of chunks of all slots, and index of the first chunk's sum.
     chunks: u32,
     first: u32,
     slots: array<Slot>,
@@ -29,7 +29,7 @@ struct Params {
 @group(0) @binding({{ sums }}) var<storage, read_write> parts: array<f32>;
 @group(0) @binding({{ params }}) var<storage, read> params: Params;
 
-var<workgroup> found: array<f32, THREADS>;
+var<workgroup> partials: array<f32, THREADS>;
 
 fn sum(value: Element) -> f32 {
     return {{ sum }};
@@ -54,14 +54,14 @@ fn main(
         {{ cases }}
         default: {}
     }
-    found[local] = sum(squares);
+    partials[local] = sum(squares);
     for (var half = THREADS / 2u; half > 0u; half /= 2u) {
         workgroupBarrier();
         if (local < half) {
-            found[local] += found[local + half];
+            partials[local] += partials[local + half];
         }
     }
     if (local == 0u && chunk < params.chunks) {
-        parts[params.first + chunk] = found[0];
+        parts[params.first + chunk] = partials[0];
     }
 }

@@ -1,6 +1,7 @@
-// f16 to f32, an invocation four values.
+// Converts f16 to f32, four values per invocation.
 //
-// Template: `stored` is the element of the f16, `load` the function that reads it, `read` its call.
+// Template: `stored` is the element type of x, `load` the function that reads an element, `read`
+// its call.
 
 struct Params {
     values: u32,

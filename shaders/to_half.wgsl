@@ -1,6 +1,7 @@
-// f32 to f16, an invocation four values; past the last one there are zeros.
+// Converts f32 to f16, four values per invocation, with zeros past the last value.
 //
-// Template: `stored` is the element of the f16, `store` the function that writes it, `write` its call.
+// Template: `stored` is the element type of y, `store` the function that writes an element, `write`
+// its call.
 
 struct Params {
     values: u32,

@@ -1,4 +1,4 @@
-//! The devices of this machine, choosing one by name, and their memory.
+//! The devices of this machine, how they are opened by name, and their memory.
 
 mod adapters;
 mod faults;
@@ -28,16 +28,16 @@ pub use several::{open_all, open_share};
 #[cfg(test)]
 pub(crate) use testing::unshared;
 
-/// Why a device could not be opened. The message begins with the name that was asked for.
+/// Why a device could not be opened. The message begins with the requested name.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
-    /// The name is none of the known forms.
+    /// The name has none of the known forms.
     #[error("{0}: {why}", why = why_unknown(.0))]
     Unknown(String),
-    /// A list of devices that cannot be read.
+    /// The list of devices is malformed.
     #[error("{list}: {reason}")]
     List {
-        /// As asked for.
+        /// The list as requested.
         list: String,
         /// What is wrong with it.
         reason: String,
@@ -45,7 +45,7 @@ pub enum DeviceError {
     /// A valid name of a device that this machine or this build does not have.
     #[error("{name}: {reason}")]
     Absent {
-        /// As asked for.
+        /// The requested name.
         name: String,
         /// What is missing.
         reason: String,
@@ -53,7 +53,7 @@ pub enum DeviceError {
     /// The driver refused to open the device.
     #[error("{name}: the driver refused the device: {reason}")]
     Driver {
-        /// As asked for.
+        /// The requested name.
         name: String,
         /// The driver's message.
         reason: String,
@@ -63,32 +63,32 @@ pub enum DeviceError {
 /// A device that this binary can use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceInfo {
-    /// The name that [`open`] takes.
+    /// Name under which [`open`] finds it.
     pub id: String,
-    /// The hardware's name.
+    /// Name of the hardware.
     pub name: String,
     /// vulkan, metal, dx12, gl, cuda, or cpu for Burn's own CPU backend.
     pub api: String,
     /// discrete, integrated, virtual, software, other, or cpu.
     pub kind: String,
-    /// Driver and version, where known.
+    /// Driver and version, if known.
     pub driver: String,
     /// Largest buffer that a kernel can bind, bytes; absent where only memory limits it.
     pub max_binding_bytes: Option<u64>,
     /// Largest workgroup, invocations.
     pub max_workgroup: Option<u32>,
-    /// Bytes of its memory, where known.
+    /// Size of its memory in bytes, if known.
     pub memory_bytes: Option<u64>,
-    /// Free bytes of it, where known; a discrete card's memory counts as free as a whole.
+    /// Free memory in bytes, if known; all of a discrete card's memory counts as free.
     pub free_bytes: Option<u64>,
     /// Optional shader features.
     pub features: ShaderFeatures,
-    /// Whether `auto` selects this one.
+    /// Whether `auto` selects this device.
     pub auto: bool,
 }
 
 impl DeviceInfo {
-    /// The products of its matrix units that kernels of ours can use for f16, as "16×16 f16".
+    /// Returns the matrix units that our kernels can use for f16, as "16×16 f16".
     pub fn matrix_units(&self) -> Option<String> {
         let has = |size: &u32| {
             let unit = format!("{size}×{size}×{size} f16→f32");
@@ -97,8 +97,8 @@ impl DeviceInfo {
         [16, 8].into_iter().find(has).map(|size| format!("{size}×{size} f16"))
     }
 
-    /// How its kernels store activations in half precision: `native` where shaders have f16, `packed`
-    /// in pairs where they do not; `no` where there are none of ours for it.
+    /// Returns how our kernels store activations in half precision on this device: `native` where
+    /// shaders have f16, `packed` in pairs where they do not; `no` if we have no kernels for it.
     pub fn half_storage(&self) -> &'static str {
         match (self.api.as_str(), self.features.f16) {
             ("cpu" | "cuda", _) => "no",
@@ -108,7 +108,7 @@ impl DeviceInfo {
     }
 }
 
-/// Who made a device, as far as the choice of kernels depends on it.
+/// Vendor of a device, as far as the choice of kernels depends on it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Vendor {
     /// NVIDIA.
@@ -125,7 +125,7 @@ pub enum Vendor {
 }
 
 impl Vendor {
-    /// All of them.
+    /// All vendors.
     pub const ALL: [Self; 5] = [Self::Nvidia, Self::Amd, Self::Apple, Self::Intel, Self::Unknown];
 }
 
@@ -146,21 +146,21 @@ pub struct ShaderFeatures {
 pub struct Compute {
     /// Burn's handle, without automatic differentiation.
     pub device: Device,
-    /// What it is.
+    /// Description of the device.
     pub info: DeviceInfo,
-    /// One line for the user where the choice needs an explanation.
+    /// Note for the user, one line, if the choice needs an explanation.
     pub note: Option<String>,
 }
 
-/// What to say of a name that is not known, and what to use in its place.
+/// Returns why a name is unknown, and what to use instead.
 fn why_unknown(name: &str) -> &'static str {
     match name {
-        "mps" => "unknown device; what PyTorch calls mps is metal here",
+        "mps" => "unknown device; PyTorch's mps is metal here",
         _ => "unknown device; use auto, gpu, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]",
     }
 }
 
-/// Whether a name has one of the known forms, which says nothing of what this machine has.
+/// Whether a name has one of the known forms. This machine may still not have such a device.
 fn is_known(name: &str) -> bool {
     let is_number = |text: &str| text.parse::<usize>().is_ok();
     match name.split_once(':') {
@@ -175,8 +175,8 @@ fn is_known(name: &str) -> bool {
 }
 
 fn cpu_info(auto: bool) -> DeviceInfo {
-    // Those of the pool that all of it runs in: as many as the process may use cores, unless
-    // RAYON_NUM_THREADS says otherwise.
+    // Threads of the pool that runs all CPU kernels: one for each core that the process may use,
+    // unless RAYON_NUM_THREADS says otherwise.
     let threads = rayon::current_num_threads();
     let memory = memory::main_memory();
     DeviceInfo {
@@ -194,7 +194,7 @@ fn cpu_info(auto: bool) -> DeviceInfo {
     }
 }
 
-/// The CUDA devices of a build with the feature `cuda`; none otherwise.
+/// Returns the CUDA devices if the build has the feature `cuda`, otherwise none.
 fn cuda_devices() -> Vec<(DeviceInfo, Device)> {
     #[cfg(feature = "cuda")]
     {
@@ -221,7 +221,7 @@ fn cuda_devices() -> Vec<(DeviceInfo, Device)> {
     Vec::new()
 }
 
-/// Every device that this binary can use; the one that `auto` selects is marked.
+/// Returns every device that this binary can use; the one that `auto` selects is marked.
 pub fn list() -> Vec<DeviceInfo> {
     let adapters = adapters();
     let gpu = adapters.iter().position(|a| a.rank().is_some());
@@ -235,7 +235,7 @@ pub fn list() -> Vec<DeviceInfo> {
     devices
 }
 
-/// `wgpu:N`, or `wgpu:cpu` for the first software rasteriser.
+/// Returns `wgpu:N`, or `wgpu:cpu` for the first software rasteriser.
 fn adapter_id(adapters: &[Adapter], index: usize) -> String {
     if adapters.iter().position(Adapter::is_software) == Some(index) {
         "wgpu:cpu".to_owned()
@@ -253,7 +253,7 @@ pub fn open(name: &str) -> Result<Compute, DeviceError> {
     open_copy(name, 0)
 }
 
-/// The same; each `copy` from 1 is another device on the same hardware.
+/// Like [`open`]; each `copy` from 1 on is a further device on the same hardware.
 fn open_copy(name: &str, copy: usize) -> Result<Compute, DeviceError> {
     let (family, index) = match name.split_once(':') {
         Some((family, index)) => (family, Some(index)),
@@ -298,7 +298,7 @@ fn open_copy(name: &str, copy: usize) -> Result<Compute, DeviceError> {
                 return Err(absent(format!("no such CUDA device, {} found", devices.len())));
             }
             if copy > 0 {
-                return Err(absent("a CUDA device can be used once".to_owned()));
+                return Err(absent("a CUDA device can be used only once".to_owned()));
             }
             let (info, device) = devices.swap_remove(index);
             Ok(Compute { device, info, note: None })
@@ -311,7 +311,7 @@ fn open_cpu(note: Option<String>) -> Compute {
     Compute { device: Device::flex(), info: cpu_info(false), note }
 }
 
-/// The best hardware GPU behind one of the wanted APIs.
+/// Opens the best hardware GPU behind one of the wanted APIs.
 fn open_best(
     name: &str,
     copy: usize,

@@ -1,5 +1,5 @@
 //! `--tune`: the fastest variant of each convolution on a device, timed once and kept in a file for
-//! every run on that device with the same kernels. What was chosen belongs to the device.
+//! every run on that device with the same kernels. A choice applies to its device only.
 //!
 //! The variants differ in the sizes of their tiles and in how long sums are split, so results of
 //! different variants differ in the last bits; a variant that is read from the file gives the same
@@ -19,24 +19,25 @@ use crate::kernels::Implementation;
 use crate::model::{Backbone, STAGES, StageSet};
 use remembered::{Entry, Kind, Remembered};
 
-/// A pass of a convolution that training does.
+/// A pass of a convolution in training.
 pub type TuningPass = (ConvPass, ConvShape);
 
-/// Passes that are timed between two writes of the file, so that an interrupted run loses few.
+/// Number of passes that are timed between two writes of the file, so that an interrupted run loses
+/// few.
 const WRITTEN_EVERY: usize = 16;
 
 /// The result of tuning.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Tuned {
-    /// Passes that were timed.
+    /// Number of passes that were timed.
     pub tried: usize,
-    /// Passes whose fastest variant was in the file.
+    /// Number of passes whose fastest variant was in the file.
     pub remembered: usize,
-    /// Passes that take another variant than the one which the device's limits suggest.
+    /// Number of passes that use a variant other than the one that the device's limits suggest.
     pub changed: usize,
-    /// Time of all passes in the suggested variants over their time in the chosen ones.
+    /// Time of all passes in the suggested variants divided by their time in the chosen ones.
     pub gain: f64,
-    /// Where the choices are kept.
+    /// File in which the choices are stored.
     pub file: Option<PathBuf>,
 }
 
@@ -45,18 +46,18 @@ impl fmt::Display for Tuned {
         let Self { tried, remembered, changed, gain, file } = self;
         write!(
             f,
-            "{tried} passes tried, {remembered} known from before; {changed} take another way than \
-             the device's limits suggest; all together {gain:.2} times as fast"
+            "{tried} passes timed, {remembered} known from earlier runs; {changed} use a variant \
+             other than the device's limits suggest; all passes together {gain:.2} times as fast"
         )?;
         match file {
-            Some(file) => write!(f, "; kept in {}", file.display()),
+            Some(file) => write!(f, "; stored in {}", file.display()),
             None => Ok(()),
         }
     }
 }
 
-/// The passes that training the stages of `trainable` does with clips `[N, 3, T, H, W]`, each once;
-/// `None` where the clips are too small.
+/// Returns the passes of training the stages of `trainable` with clips `[N, 3, T, H, W]`, each
+/// once; `None` if the clips are too small.
 pub fn jobs(
     backbone: &Backbone,
     clips: [usize; 5],
@@ -75,7 +76,7 @@ pub fn jobs(
         for shape in part.convolutions {
             add((ConvPass::Forward, shape));
             if trained {
-                // Nothing asks for the gradient of the lowest trained stage's input.
+                // The gradient of the lowest trained stage's input is not needed.
                 if !std::mem::take(&mut is_first) {
                     add((ConvPass::InputGradient, shape));
                 }
@@ -86,24 +87,24 @@ pub fn jobs(
     Some(jobs)
 }
 
-/// The default folder for the file: the user's cache folder.
+/// Returns the default folder for the file: the user's cache folder.
 pub fn folder() -> Option<PathBuf> {
     Some(dirs::cache_dir()?.join("polyview").join("tuned"))
 }
 
 /// Finds the fastest variant for each job, in the file in `folder` or by timing all of them with
-/// activations in half precision or in f32; from then on the device computes it that way. `go_on` is
-/// called after each job and returns whether to continue with the next one. `None` where the device has
-/// no variants (CPU, CUDA).
+/// activations in half precision or in f32; the device uses it from then on. `proceed` is called
+/// after each job and returns whether to continue with the next one. `None` if the device has no
+/// variants (CPU, CUDA).
 ///
 /// # Errors
-/// If the device fails. A file that cannot be read or written costs a warning and nothing else.
+/// If the device fails. A file that cannot be read or written only causes a warning.
 pub fn tune(
     compute: &Compute,
     jobs: &[TuningPass],
     half: bool,
     folder: Option<&Path>,
-    mut go_on: impl FnMut() -> bool,
+    mut proceed: impl FnMut() -> bool,
 ) -> Result<Option<Tuned>, ExecutionError> {
     let device = &compute.device;
     let Implementation::Wgsl(_) = Implementation::of(device) else { return Ok(None) };
@@ -116,19 +117,19 @@ pub fn tune(
         let mut entry = take_known(device, &known, job, kind);
         if entry.is_some() {
             tuned.remembered += 1;
-        } else if let Some(found) = try_all(device, job, kind)? {
-            known.add(found);
+        } else if let Some(timed) = try_all(device, job, kind)? {
+            known.add(timed);
             tuned.tried += 1;
             if tuned.tried.is_multiple_of(WRITTEN_EVERY) {
                 known.write();
             }
-            entry = Some(found);
+            entry = Some(timed);
         }
         if let Some(Entry { ms: chosen, usual_ms: usual, .. }) = entry {
             tuned.changed += usize::from(chosen < usual);
             (usual_ms, ms) = (usual_ms + usual, ms + chosen);
         }
-        if !go_on() {
+        if !proceed() {
             break;
         }
     }
@@ -142,13 +143,13 @@ pub fn tune(
     Ok(Some(tuned))
 }
 
-/// Takes what the file has for a job, if the device offers that variant.
+/// Uses the file's choice for a job, if the device offers that variant.
 fn take_known(device: &Device, known: &Remembered, job: TuningPass, kind: Kind) -> Option<Entry> {
     let (entry, (pass, shape)) = (known.find(&job, kind)?, job);
     choose(device, pass, &shape, dtype(kind.half), entry.choice).then_some(*entry)
 }
 
-/// Times every variant of a job and takes the fastest; `None` where there is only one.
+/// Times every variant of a job and chooses the fastest; `None` if there is only one.
 fn try_all(device: &Device, job: TuningPass, kind: Kind) -> Result<Option<Entry>, ExecutionError> {
     let (pass, shape) = job;
     let trial = fastest(device, pass, &shape, dtype(kind.half))?;

@@ -1,36 +1,36 @@
-// The passes over all elements. A workgroup's invocations are divided among planes (a plane is one
-// channel of one image), a power of two of lanes to each; an invocation takes up to STEPS elements
-// of its plane, as far apart as there are lanes.
+// Passes over all elements. A workgroup's invocations are divided among planes (a plane is one
+// channel of one image), with a power of two of lanes per plane; an invocation processes up to
+// STEPS elements of its plane, with the number of lanes as stride.
 struct Params {
-    // Planes in all, channels, elements of a plane.
+    // Number of planes, number of channels, elements per plane.
     planes: u32,
     channels: u32,
     plane: u32,
-    // Binary logarithm of the lanes of a plane.
+    // Binary logarithm of the number of lanes per plane.
     lane_bits: u32,
-    // The parts that a channel's sums come in: how many, values of each but the last, values in all.
+    // Parts of a channel's sums: their number, values in each but the last, values in all of them.
     parts: u32,
     part: u32,
     values: u32,
     epsilon: f32,
-    // Words between the rows of `kept`, and where the mask of the ReLU starts in it.
+    // Distance in words between the rows of `kept`, and the offset of the ReLU's mask in it.
     row: u32,
     mask: u32,
 }
 
 const STEPS: u32 = 8u;
 
-// An invocation's share.
+// The elements of one invocation.
 struct Share {
     plane: u32,
     channel: u32,
-    // First element of the plane; the invocation's first one and their distance within it.
+    // First element of the plane; the invocation's first element in the plane, and its stride.
     start: u32,
     first: u32,
     lanes: u32,
-    // The word of the mask for its elements.
+    // Index of the mask word for these elements.
     word: u32,
-    // Whether it writes what there is one of for each channel.
+    // Whether this invocation writes the per-channel results.
     leads: bool,
 }
 

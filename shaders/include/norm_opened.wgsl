@@ -1,6 +1,6 @@
-// Whether the ReLU let an element of a plane through. (norm_each.wgsl says which word it is in:
-// eight elements share one.)
-fn opened(plane: u32, inner: u32) -> {{ bool }} {
+// Whether an element of a plane was above 0 before the ReLU. (norm_each.wgsl says which word its
+// bits are in: eight elements share one.)
+fn is_positive(plane: u32, inner: u32) -> {{ bool }} {
     let lane_bits = params.lane_bits;
     let lanes = 1u << lane_bits;
     let share = inner >> (lane_bits + 3u);

@@ -1,15 +1,17 @@
-// Parameters of the reductions: a channel's elements are cut into chunks, one for each workgroup.
+// Parameters of the reductions: a channel's elements are divided into chunks, one per workgroup.
 struct Params {
     channels: u32,
-    // Elements of one channel in one image, in all images, and of a chunk.
+    // Elements of one channel in one image, elements of one channel in all images, elements per
+    // chunk.
     plane: u32,
     elements: u32,
     chunk: u32,
-    // How far a workgroup's width advances: images, and elements within one.
+    // Step of THREADS elements of a channel: whole images, and the remaining elements within an
+    // image.
     image_step: u32,
     plane_step: u32,
-    // Words between the rows of `kept`, where the mask of the ReLU starts in it, the words that a
-    // plane has there, and the binary logarithm of the lanes that wrote them.
+    // Distance in words between the rows of `kept`, offset of the ReLU's mask in it, mask words per
+    // plane, and the binary logarithm of the number of lanes that wrote them.
     row: u32,
     mask: u32,
     plane_words: u32,

@@ -1,4 +1,4 @@
-//! Each convolution of the network by itself.
+//! Times of each convolution of the network on its own.
 
 use std::time::Instant;
 
@@ -13,40 +13,40 @@ use crate::kernels::{limits, with_stock};
 use crate::model::{parameter_count, with_gradient};
 use crate::timing::{at_full_clock, median, milliseconds};
 
-/// One convolution of the network. Arrays are forward, input gradient, weight gradient.
+/// Times of one convolution of the network. Arrays hold forward, input gradient, weight gradient.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LayerTimes {
     /// `N×C×T×H×W → K, kernel, stride`.
     pub shape: String,
-    /// How often the network has it.
+    /// Number of times that it occurs in the network.
     pub count: usize,
-    /// 10⁹ floating-point operations of one pass, without those on the padding's zeros.
+    /// 10⁹ floating-point operations of one pass, excluding those on the padding's zeros.
     pub gflop: f64,
-    /// Median milliseconds.
+    /// Median time in milliseconds.
     pub ms: [f64; 3],
     /// 10⁹ operations per second.
     pub gflop_per_s: [f64; 3],
-    /// Share of the device's peak, where that is known.
+    /// Fraction of the device's peak, if that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub of_peak: Option<[f64; 3]>,
-    /// Burn's own operations, if they are timed as well.
+    /// Times of Burn's own operations, if they are timed as well.
     #[serde(flatten)]
     pub stock: Option<StockTimes>,
 }
 
-/// Burn's own convolution, timed interleaved with ours.
+/// Times of Burn's own convolution, interleaved with ours.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StockTimes {
-    /// Median milliseconds.
+    /// Median time in milliseconds.
     pub stock_ms: [f64; 3],
-    /// These over ours.
+    /// Ratio of these times to ours.
     pub stock_over_ours: [f64; 3],
 }
 
 impl BenchConfig {
-    /// Times each convolution of the network by itself on `device`, whose automatic
-    /// differentiation is off; with `against_stock` Burn's own interleaved with ours. `peak` is the
-    /// device's in GFLOP/s. `done` is called after each, with their number.
+    /// Times each convolution of the network on its own on `device`, whose automatic
+    /// differentiation is off; with `against_stock`, Burn's own interleaved with ours. `peak` is
+    /// the device's in GFLOP/s. `done` is called after each convolution, with their total number.
     pub fn layers(
         &self,
         device: &Device,
@@ -114,15 +114,16 @@ impl BenchConfig {
     }
 }
 
-/// A measurement lasts at least this long, milliseconds, so that what it takes to wait for a GPU (some
+/// Minimum duration of a measurement in milliseconds, so that the cost of waiting for a GPU (some
 /// 0.2 ms) does not count.
-const LONG_ENOUGH: f64 = 5.0;
-/// Launches of a measurement at most: backward passes keep a result of the forward pass for each.
-const MOST: f64 = 16.0;
+const MIN_MILLISECONDS: f64 = 5.0;
+/// Maximum number of launches per measurement: backward passes keep a result of the forward pass
+/// for each.
+const MAX_LAUNCHES: f64 = 16.0;
 
-/// Launches of one measurement, where a launch takes `ms`.
+/// Returns the number of launches per measurement if a launch takes `ms`.
 fn launches(ms: f64) -> usize {
-    (LONG_ENOUGH / ms).ceil().clamp(1.0, MOST) as usize
+    (MIN_MILLISECONDS / ms).ceil().clamp(1.0, MAX_LAUNCHES) as usize
 }
 
 /// One pass of one convolution with its operands.
@@ -130,13 +131,13 @@ struct TimedPass {
     shape: ConvShape,
     x: Tensor<5>,
     w: Tensor<5>,
-    /// Of the backward passes.
+    /// Gradient of the output, for the backward passes.
     dy: Option<Tensor<5>>,
     watch: MemoryWatch,
 }
 
 impl TimedPass {
-    /// `pass` is 0, 1, 2: forward, input gradient, weight gradient.
+    /// Prepares a pass. `pass` is 0, 1, 2: forward, input gradient, weight gradient.
     fn new(pass: usize, shape: ConvShape, half: bool, device: &Device) -> Self {
         let watch = MemoryWatch::start(device);
         let device = if pass == 0 { device.clone() } else { device.clone().autodiff() };
@@ -152,7 +153,7 @@ impl TimedPass {
         Self { shape, x, w, dy, watch }
     }
 
-    /// Milliseconds of a launch, the mean of `launches`.
+    /// Returns the milliseconds of a launch, the mean of `launches`.
     fn milliseconds(&self, device: &Device, launches: usize) -> Result<f64, BenchError> {
         let (stride, padding) = (self.shape.stride, self.shape.padding);
         let forward = || conv3d(self.x.clone(), self.w.clone(), stride, padding);

@@ -1,5 +1,5 @@
-//! How long a training step takes on a device and each convolution in it, the device's peak rate of
-//! multiply-adds, and a lower bound of a step's time on some cards.
+//! Benchmarks: the times of a training step on a device and of each convolution in it, the device's
+//! peak rate of multiply-adds, and a lower bound of a step's time on some cards.
 
 mod layers;
 mod peak;
@@ -27,24 +27,24 @@ pub use scaling::{LINKS, Link, Scaled, exchange, simulate};
 pub use several::{SeveralTimes, device_counts};
 pub use steps::{StepMemory, StepTimes};
 
-/// What is timed.
+/// Configuration of a benchmark.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BenchConfig {
     /// The network; a linear classifier follows it.
     pub backbone: BackboneKind,
-    /// N.
+    /// Number of clips, N.
     pub clips: usize,
-    /// T, H, W.
+    /// Size of a clip: T, H, W.
     pub size: [usize; 3],
-    /// Timed steps, and timed forward passes.
+    /// Number of timed steps, and of timed forward passes.
     pub steps: usize,
-    /// With Burn's own operations in place of ours.
+    /// Whether Burn's own operations are used instead of ours.
     pub stock: bool,
-    /// With activations in half precision.
+    /// Whether activations are in half precision.
     pub half: bool,
 }
 
-/// Why nothing was timed.
+/// Why a benchmark failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
     /// The device failed.
@@ -56,10 +56,10 @@ pub enum BenchError {
     /// The clips leave nothing for the last stage to convolve.
     #[error("clips of {0:?} are too small for the network")]
     TooSmall([usize; 3]),
-    /// No kernels normalise so many clips at once.
-    #[error("batch normalisation of so many clips: {0}")]
+    /// No kernel can normalise this many clips at once.
+    #[error("batch normalisation of this many clips: {0}")]
     Norm(#[from] PlanError),
-    /// A device cannot hold so many clips.
+    /// A device cannot hold this many clips.
     #[error("a device is out of memory: try fewer --clips, or smaller ones")]
     OutOfMemory,
     /// A step on several devices failed.
@@ -76,7 +76,8 @@ impl From<TrainError> for BenchError {
     }
 }
 
-/// Waits for what is timed on a device. Work without memory ends early, and its time says nothing.
+/// Waits for the timed work on a device. Work that runs out of memory ends early, and its time is
+/// meaningless.
 fn wait(device: &Device, watch: &MemoryWatch) -> Result<(), BenchError> {
     let waited = device.sync();
     if watch.out_of_memory() {
@@ -87,30 +88,31 @@ fn wait(device: &Device, watch: &MemoryWatch) -> Result<(), BenchError> {
     Ok(watch.intact()?)
 }
 
-/// Numbers of devices that are played.
+/// Numbers of devices that are simulated.
 const DEVICES: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 
-/// A convolution of the network, and how often the network has it.
+/// A convolution of the network, and the number of times that it occurs.
 type Counted = (ConvShape, usize);
 
 impl BenchConfig {
-    /// `[N, 3, T, H, W]`.
+    /// Returns `[N, 3, T, H, W]`.
     pub fn shape(&self) -> [usize; 5] {
         let [t, h, w] = self.size;
         [self.clips, 3, t, h, w]
     }
 
-    /// The network's convolutions in order.
+    /// Returns the network's convolutions in order.
     fn convolutions(&self, net: &Backbone) -> Result<Vec<ConvShape>, BenchError> {
         net.convolutions(self.shape()).ok_or(BenchError::TooSmall(self.size))
     }
 
-    /// The network's convolutions by its parts, without running anything.
+    /// Returns the network's convolutions by its parts, without running anything.
     fn planned_parts(&self) -> Result<Vec<PartShapes>, BenchError> {
         self.sketch().convolutions_by_part(self.shape()).ok_or(BenchError::TooSmall(self.size))
     }
 
-    /// What training steps of a network with this backbone and so many parameters need.
+    /// Estimates the memory that training steps of a network with this backbone and this many
+    /// parameters need.
     fn memory_needs(
         &self,
         net: &Backbone,
@@ -120,8 +122,8 @@ impl BenchConfig {
             .ok_or(BenchError::TooSmall(self.size))
     }
 
-    /// Refuses clips that main memory cannot hold, as far as that is where these devices compute: there an
-    /// allocation that fails ends the program.
+    /// Refuses clips that main memory cannot hold, if any of these devices compute there: an
+    /// allocation that fails there ends the program.
     fn check_memory(&self, needs: &MemoryEstimate, devices: &[Device]) -> Result<(), BenchError> {
         let sharing = devices.iter().filter(|device| cube_device(device).is_none()).count() as u64;
         let share = main_memory().total.checked_div(sharing);
@@ -131,30 +133,30 @@ impl BenchConfig {
         }
     }
 
-    /// The network on the CPU, for its sizes.
+    /// Builds the network on the CPU, for its sizes.
     fn sketch(&self) -> Backbone {
         Backbone::new(&mut Init::new(1, &Device::flex()), self.backbone)
     }
 
-    /// What several devices would gain whose steps take these times, in milliseconds.
+    /// Simulates several devices whose steps take these times, in milliseconds.
     pub fn scaling(&self, steps_ms: &[f64]) -> Vec<Scaled> {
         simulate(steps_ms, self.clips, self.gradient_bytes(), &DEVICES)
     }
 
-    /// Bytes of the network's gradients.
+    /// Returns the bytes of the network's gradients.
     pub fn gradient_bytes(&self) -> u64 {
         let device = Device::flex().autodiff();
         4 * parameter_count(&Backbone::new(&mut Init::new(1, &device), self.backbone)) as u64
     }
 
-    /// The passes to tune for these steps.
+    /// Returns the passes to tune for these steps.
     pub fn jobs(&self) -> Result<Vec<TuningPass>, BenchError> {
         tuning::jobs(&self.sketch(), self.shape(), StageSet::ALL)
             .ok_or(BenchError::TooSmall(self.size))
     }
 }
 
-/// Each distinct convolution once, in the order of first appearance.
+/// Returns each distinct convolution once, in the order of first appearance.
 fn distinct(shapes: Vec<ConvShape>) -> Vec<Counted> {
     let mut found: Vec<Counted> = Vec::new();
     for shape in shapes {
@@ -166,7 +168,7 @@ fn distinct(shapes: Vec<ConvShape>) -> Vec<Counted> {
     found
 }
 
-/// `N×C×T×H×W → K, kernel, stride`.
+/// Returns `N×C×T×H×W → K, kernel, stride`.
 fn describe(shape: &ConvShape) -> String {
     let by = |sizes: &[usize]| sizes.iter().map(usize::to_string).collect::<Vec<_>>().join("×");
     let stride = if shape.stride == [1; 3] {
@@ -177,8 +179,8 @@ fn describe(shape: &ConvShape) -> String {
     format!("{} → {}, {}{stride}", by(&shape.x()), shape.out_channels, by(&shape.kernel))
 }
 
-/// 10⁹ floating-point operations of one pass, two for each multiply-add, without those on the
-/// padding's zeros.
+/// Returns the floating-point operations of one pass in units of 10⁹, two for each multiply-add,
+/// excluding those on the padding's zeros.
 fn gflop(shape: &ConvShape) -> f64 {
     2.0 * shape.useful_multiply_adds() as f64 / 1e9
 }
@@ -207,7 +209,7 @@ mod tests {
         out_of_memory(config.steps(&device, || ()).map(|_| ()));
         device::simulate_out_of_memory(&device);
         out_of_memory(config.layers(&device, None, false, |_| ()).map(|_| ()));
-        // It has recovered.
+        // The device has recovered.
         config.steps(&device, || ()).unwrap();
     }
 }

@@ -1,9 +1,10 @@
 //! The measured peak of a device.
 //!
-//! It is the f32 rate of chains of fused multiply-adds in registers, each of two operations, on all
-//! threads of the CPU's pool or on as many invocations as fill a GPU; the best of a few runs. A
-//! convolution's rate over it is the share of the machine that the kernel uses. Matrix units are not
-//! measured: in half precision, kernels that use them may be faster than this peak.
+//! It is the f32 rate of chains of fused multiply-adds in registers, each counted as two
+//! operations, on all threads of the CPU's pool or on as many invocations as fill a GPU; the best
+//! of a few runs counts. A convolution's rate divided by the peak is the fraction of the machine
+//! that the kernel uses. Matrix units are not measured: in half precision, kernels that use them
+//! may be faster than this peak.
 
 use std::time::Instant;
 
@@ -27,19 +28,19 @@ pub enum PeakError {
     Plan(#[from] PlanError),
 }
 
-/// Seconds that a timed run takes at least; shorter ones measure the launch.
-const LONG_ENOUGH: f64 = 0.05;
-/// Timed runs.
+/// Minimum duration of a timed run in seconds; shorter ones would measure the launch.
+const MIN_SECONDS: f64 = 0.05;
+/// Number of timed runs.
 const RUNS: usize = 5;
-/// Doublings of a run's length at most: far beyond any device's speed.
-const DOUBLINGS: usize = 30;
+/// Maximum number of doublings of a run's length: far beyond any device's speed.
+const MAX_DOUBLINGS: usize = 30;
 
-/// What every iteration multiplies with and adds. The sums tend to 1, far from overflow and from
-/// subnormal numbers, which slow some processors down.
+/// What every iteration multiplies by, and what it adds. The sums tend to 1, far from overflow and
+/// from subnormal numbers, which slow some processors down.
 const FACTOR: f32 = 0.99;
 const TERM: f32 = 0.01;
 
-/// The peak of `device` in GFLOP/s; `None` where the kernels are Burn's own (CUDA).
+/// Measures the peak of `device` in GFLOP/s; `None` where the kernels are Burn's own (CUDA).
 pub fn peak(device: &Device) -> Result<Option<f64>, PeakError> {
     match device.clone().without_autodiff().as_dispatch() {
         DispatchDevice::Flex(_) => {
@@ -58,8 +59,8 @@ pub fn peak(device: &Device) -> Result<Option<f64>, PeakError> {
     }
 }
 
-/// 10⁹ operations per second of the best run; `run` does some rounds and returns the number of
-/// operations.
+/// Returns the rate of the best run in 10⁹ operations per second; `run` executes a number of rounds
+/// and returns the number of operations.
 fn best(run: impl Fn(usize) -> Result<f64, PeakError>) -> Result<f64, PeakError> {
     let timed = |rounds: usize| {
         let start = Instant::now();
@@ -67,9 +68,9 @@ fn best(run: impl Fn(usize) -> Result<f64, PeakError>) -> Result<f64, PeakError>
         Ok::<_, PeakError>((start.elapsed().as_secs_f64(), operations))
     };
     let mut rounds = 1;
-    for _ in 0..DOUBLINGS {
-        // The first one compiles; none of these is timed.
-        if timed(rounds)?.0 >= LONG_ENOUGH {
+    for _ in 0..MAX_DOUBLINGS {
+        // The first run compiles the kernel; none of these runs counts.
+        if timed(rounds)?.0 >= MIN_SECONDS {
             break;
         }
         rounds *= 2;
@@ -82,11 +83,11 @@ fn best(run: impl Fn(usize) -> Result<f64, PeakError>) -> Result<f64, PeakError>
     Ok(best)
 }
 
-/// Chains of an invocation: enough for any GPU's latency with few registers.
+/// Number of chains per invocation: enough to hide any GPU's latency, with few registers.
 const CHAINS: usize = 12;
-/// Iterations that the shader's text unrolls.
+/// Number of iterations that the shader's text unrolls.
 const UNROLLED: usize = 16;
-/// Enough for every unit of a large GPU, many times over.
+/// Number of invocations: enough for every unit of a large GPU, many times over.
 const INVOCATIONS: usize = 1 << 19;
 
 /// The shader.
@@ -132,12 +133,12 @@ impl Shader for PeakKernel {
 
 const THREADS: usize = 256;
 
-/// Floating-point operations of [`chains_on_wgpu`].
+/// Returns the number of floating-point operations of [`chains_on_wgpu`].
 fn operations(invocations: usize, rounds: usize) -> f64 {
     (2 * invocations * rounds * UNROLLED * CHAINS) as f64
 }
 
-/// One launch: operand 0 is written.
+/// Plans one launch: operand 0 is written.
 fn plan(
     invocations: usize,
     rounds: usize,
@@ -154,12 +155,12 @@ fn plan(
     Ok(plan::Plan::single(Launch::new(PeakKernel, groups, vec![Slot::Operand(0)], &params)))
 }
 
-/// What `shaders/peak.wgsl` computes on a wgpu device: for each invocation i the sum over the
-/// chains j = 0 … 11 of what (i mod 1024)/1024 + j becomes when 16·`rounds` times c ← c·factor +
-/// term is done to it.
+/// Executes `shaders/peak.wgsl` on a wgpu device: for each invocation i, the result is the sum over
+/// the chains j = 0 … 11 of c after 16·`rounds` iterations of c ← c·factor + term, starting from (i
+/// mod 1024)/1024 + j.
 ///
 /// # Errors
-/// Where the device takes no WGSL.
+/// If the device cannot run our WGSL.
 pub fn chains_on_wgpu(
     device: &Device,
     invocations: usize,

@@ -1,12 +1,12 @@
-//! What a training step takes at best on some cards, by arithmetic alone: nothing is run.
+//! A lower bound of a training step's time on some cards, by arithmetic alone: nothing is run.
 //!
-//! A pass takes at least its operations over the card's peak and at least its bytes over the
-//! memory's bandwidth (Williams, Waterman, Patterson 2009). Operations are counted without those on
-//! the padding's zeros; bytes are f32, or f16 for activations in half precision and their gradients,
-//! each operand read once and each result written once: by every pass of a convolution, and by every
-//! launch of polyview's plans for batch normalisation. So the sum is a bound for kernels without
-//! matrix units that are cut as polyview's are; what is measured over it is what tiling, caches and
-//! launches cost.
+//! A pass takes at least its operations divided by the card's peak, and at least its bytes divided
+//! by the memory's bandwidth (Williams, Waterman, Patterson 2009). Operations on the padding's
+//! zeros are not counted; bytes are f32, or f16 for activations in half precision and their
+//! gradients, each operand read once and each result written once: by every pass of a convolution,
+//! and by every launch of polyview's plans for batch normalisation. So the sum is a bound for
+//! kernels without matrix units that are split into launches as polyview's are; any time measured
+//! beyond it is the cost of tiling, caches and launches.
 
 use serde::Serialize;
 
@@ -17,10 +17,10 @@ use crate::kernels::{DeviceLimits, PlanError};
 use crate::model::PartShapes;
 use crate::norm;
 
-/// What a card's maker says of it.
+/// Specifications of a card, according to its vendor.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Card {
-    /// Its name.
+    /// Name of the card.
     pub name: &'static str,
     /// 10⁹ f32 operations per second of its vector units.
     pub gflop_per_s: f64,
@@ -31,9 +31,9 @@ pub struct Card {
 /// The cards, with boost clocks:
 ///
 /// * NVIDIA's Ada architecture whitepaper: 82.6 TFLOP/s, 1008 GB/s.
-/// * AMD's product page: 61.4 TFLOP/s, 960 GB/s. That peak is with two instructions at once, which
-///   compilers find for part of the code only.
-/// * Apple gives 400 GB/s and no rate; 40 cores of 128 lanes at 1.39 GHz make 14.2 TFLOP/s (public
+/// * AMD's product page: 61.4 TFLOP/s, 960 GB/s. That peak assumes that two instructions are issued
+///   at once, which compilers achieve in part of the code only.
+/// * Apple states 400 GB/s and no rate; 40 cores of 128 lanes at 1.39 GHz make 14.2 TFLOP/s (public
 ///   tables have 14.1 to 16.4).
 pub const CARDS: [Card; 3] = [
     Card { name: "RTX 4090", gflop_per_s: 82_600.0, gb_per_s: 1008.0 },
@@ -41,42 +41,42 @@ pub const CARDS: [Card; 3] = [
     Card { name: "M3 Max", gflop_per_s: 14_200.0, gb_per_s: 400.0 },
 ];
 
-/// What bounds a pass.
+/// The resource that bounds a pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Bound {
-    /// The units that multiply and add.
+    /// Units that multiply and add.
     Arithmetic,
-    /// The memory.
+    /// Memory bandwidth.
     Bandwidth,
 }
 
-/// One convolution of the network in a training step.
+/// Work of one convolution of the network in a training step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LayerWork {
     /// `N×C×T×H×W → K, kernel, stride`.
     pub shape: String,
-    /// How often the network has it.
+    /// Number of times that it occurs in the network.
     pub count: usize,
-    /// 3: forward, input gradient, weight gradient. 2 for the first one: nobody asks for the
-    /// gradient of the clips.
+    /// Number of passes: 3 (forward, input gradient, weight gradient), or 2 for the first
+    /// convolution, as the gradient of the clips is not needed.
     pub passes: usize,
     /// 10⁹ operations of all its passes.
     pub gflop: f64,
     /// 10⁶ bytes of all its passes.
     pub mb: f64,
-    /// Arithmetic intensity.
+    /// Arithmetic intensity: operations per byte.
     pub flop_per_byte: f64,
     /// Milliseconds of all its passes on each of [`CARDS`].
     pub ms: [f64; 3],
-    /// What bounds it on each of [`CARDS`].
+    /// Resource that bounds it on each of [`CARDS`].
     pub bound: [Bound; 3],
 }
 
-/// A part of the step, or all of it.
+/// Work of a part of the step, or of the whole step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Part {
-    /// 10⁹ operations; 0 where they do not count.
+    /// 10⁹ operations; 0 where they are not counted.
     pub gflop: f64,
     /// 10⁶ bytes.
     pub mb: f64,
@@ -84,41 +84,41 @@ pub struct Part {
     pub ms: [f64; 3],
 }
 
-/// The batch normalisations of a network with the same operations after them.
+/// Work of the batch normalisations of a network that are followed by the same operations.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NormWork {
-    /// By themselves, or with what follows in the same launches.
+    /// Operations in the same launches, if any.
     pub form: &'static str,
-    /// How many the network has.
+    /// Number of them in the network.
     pub count: usize,
-    /// Values that they normalise.
+    /// Number of values that they normalise.
     pub values: usize,
     /// 10⁶ bytes that their launches read and write, forward and backward.
     pub mb: f64,
-    /// Bytes for each value.
+    /// Bytes per value.
     pub bytes_per_value: f64,
 }
 
-/// A training step as far as it can be computed.
+/// Lower bounds of a training step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Roofline {
-    /// What the times are for, in order.
+    /// Cards that the times are for, in order.
     pub cards: [Card; 3],
     /// Each distinct convolution.
     pub layers: Vec<LayerWork>,
-    /// All convolutions, each as often as it occurs.
+    /// All convolutions, each counted as often as it occurs.
     pub convolutions: Part,
     /// Batch normalisations by what follows them; kinds that the network lacks are left out.
     pub normalisations: Vec<NormWork>,
-    /// All of them, with the sums of the gradients of two branches.
+    /// All batch normalisations, with the sums of the gradients of two branches.
     pub normalisation: Part,
     /// Max pooling, where the network has it.
     pub pooling: Part,
     /// AdamW: reads parameter, gradient and two moments, writes three of them.
     pub optimizer: Part,
-    /// All of it.
+    /// The whole step.
     pub step: Part,
-    /// Clips per second of training that this comes to.
+    /// Resulting clips per second of training.
     pub clips_per_s: [f64; 3],
 }
 
@@ -143,7 +143,7 @@ impl Part {
 }
 
 impl LayerWork {
-    /// With activations stored this way, and their gradients likewise.
+    /// Computes the work with activations and their gradients stored this way.
     fn new(shape: &ConvShape, count: usize, passes: usize, stored: Storage) -> Self {
         let activations = stored.bytes(shape.input_len()) + stored.bytes(shape.output_len());
         let bytes = activations + 4 * shape.weight_len();
@@ -171,10 +171,10 @@ impl LayerWork {
 }
 
 impl BenchConfig {
-    /// The bounds of a training step. Runs nothing.
+    /// Computes the bounds of a training step. Runs nothing.
     pub fn roofline(&self) -> Result<Roofline, BenchError> {
         let parts = self.planned_parts()?;
-        // The bytes are the same however a device's shaders see f16.
+        // The bytes are the same however a device's shaders access f16.
         let stored = if self.half { Storage::Packed } else { Storage::F32 };
         let layers = norms(&parts);
         let normalisations = norm_works(&layers, stored)?;
@@ -187,7 +187,8 @@ impl BenchConfig {
             .iter()
             .enumerate()
             .map(|(index, (shape, count))| {
-                // Nothing else has as few channels as the clips, so the first one stands alone.
+                // No other convolution has as few channels as the clips, so none is merged with the
+                // first.
                 LayerWork::new(shape, *count, if index == 0 { 2 } else { 3 }, stored)
             })
             .collect();
@@ -210,12 +211,13 @@ impl BenchConfig {
     }
 }
 
-/// Weights of a convolution, and scale and shift of the normalisation behind it.
+/// Returns the number of weights of a convolution, and of scales and shifts of the normalisation
+/// after it.
 fn parameters(shape: &ConvShape) -> usize {
     shape.weight_len() + 2 * shape.out_channels
 }
 
-/// What follows a normalisation.
+/// Operations that follow a normalisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
     Nothing,
@@ -235,17 +237,19 @@ impl Then {
     }
 }
 
-/// A normalisation: what follows it, the convolution before it, the one that alone reads its result,
-/// where there is one, and the numbers of the sum of two branches' gradients where that starts a block,
-/// else 0.
+/// A normalisation of the network.
 struct NormLayer {
+    /// Operations that follow it.
     then: Then,
+    /// Convolution before it.
     conv: ConvShape,
+    /// Convolution that is the only reader of its result, if there is one.
     next: Option<ConvShape>,
+    /// Number of values in the sum of two branches' gradients if `conv` starts a block, else 0.
     branches: usize,
 }
 
-/// The normalisations of the network, one behind each convolution.
+/// Returns the normalisations of the network, one after each convolution.
 fn norms(parts: &[PartShapes]) -> Vec<NormLayer> {
     let layers = |part: &PartShapes| {
         let (is_block, convolutions) = (part.stage > 0, part.convolutions.clone());
@@ -266,7 +270,8 @@ fn norms(parts: &[PartShapes]) -> Vec<NormLayer> {
     parts.iter().flat_map(layers).collect()
 }
 
-/// What they move, by the plans for a device that binds whatever the kernels can address.
+/// Computes the memory traffic of the normalisations, by the plans for a device that binds whatever
+/// the kernels can address.
 fn norm_works(layers: &[NormLayer], stored: Storage) -> Result<Vec<NormWork>, PlanError> {
     let limits = DeviceLimits { max_binding_bytes: usize::MAX, ..DeviceLimits::WEBGPU };
     let mut works = Vec::new();
@@ -294,13 +299,14 @@ fn norm_works(layers: &[NormLayer], stored: Storage) -> Result<Vec<NormWork>, Pl
     Ok(works)
 }
 
-/// Numbers that the sums of two branches' gradients read and write: three for each of their values.
+/// Returns how many numbers the sums of two branches' gradients read and write: three per value.
 fn sum_numbers(layers: &[NormLayer]) -> usize {
     3 * layers.iter().map(|layer| layer.branches).sum::<usize>()
 }
 
-/// Bytes of a part's max pooling, forward and backward: two steps in f32, each of which writes and reads
-/// where its maxima were, between conversions if activations are in half precision.
+/// Returns the bytes of a part's max pooling, forward and backward: two steps in f32, each of which
+/// writes and reads the positions of its maxima, between conversions if activations are in half
+/// precision.
 fn pooling_bytes(part: &PartShapes, half: bool) -> usize {
     let Some(sizes) = part.pooling else { return 0 };
     let [input, plane, time] = sizes.map(|size| size.iter().product::<usize>());

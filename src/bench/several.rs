@@ -1,4 +1,4 @@
-//! Training steps on several devices, as a run has them.
+//! Training steps on several devices, as in a training run.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,24 +14,24 @@ use crate::schema::Schema;
 use crate::timing::{median, milliseconds};
 use crate::train::{Lanes, Objective, Optimizer, Rates, Rule, Trainer};
 
-/// The steps of the first so many devices. Medians.
+/// Median times of training steps on the first `devices` devices.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SeveralTimes {
-    /// How many.
+    /// Number of devices.
     pub devices: usize,
     /// A training step, upload and update included.
     pub step_ms: f64,
-    /// Each of them, in order.
+    /// Time of each step, in order.
     pub steps_ms: Vec<f64>,
-    /// The exchange in it, as far as no device of this process computed meanwhile.
+    /// Time of the exchange during which no device of this process computed.
     pub exchange_ms: f64,
-    /// Clips per second of all.
+    /// Clips per second on all devices together.
     pub clips_per_s: f64,
-    /// Share of the rate that as many devices would have without each other.
+    /// Ratio to the rate that as many independent devices would have.
     pub efficiency: f64,
 }
 
-/// The numbers of devices to time: powers of two, and all.
+/// Returns the numbers of devices to time: powers of two, and all.
 pub fn device_counts(all: usize) -> Vec<usize> {
     let powers = std::iter::successors(Some(1), |count| Some(2 * count));
     powers.take_while(|count| *count < all).chain([all]).collect()
@@ -39,8 +39,8 @@ pub fn device_counts(all: usize) -> Vec<usize> {
 
 impl BenchConfig {
     /// Times training steps on the first 1, 2, 4, … of these devices and on all; each has a lane of
-    /// [`BenchConfig::clips`] clips. With `sync_norm` batch norm takes the statistics of all lanes. `done`
-    /// is called after each step, those of the warm-up included.
+    /// [`BenchConfig::clips`] clips. With `sync_norm`, batch norm uses the statistics of all lanes.
+    /// `done` is called after each step, including those of the warm-up.
     pub fn on_several(
         &self,
         devices: &[Device],
@@ -71,14 +71,14 @@ impl BenchConfig {
         Ok(all)
     }
 
-    /// Milliseconds of each step on all of these, and of the exchange in it.
+    /// Returns the milliseconds of each step on all of these devices, and of the exchange in it.
     fn on_first(
         &self,
         devices: &[Device],
         sync_norm: bool,
         done: &mut impl FnMut(),
     ) -> Result<[Vec<f64>; 2], BenchError> {
-        let schema = Schema::mvfoul().expect("it is built in");
+        let schema = Schema::mvfoul().expect("the schema is built in");
         let model = ModelConfig::new(self.backbone, &schema);
         let net = model.init(1, &devices[0].clone().autodiff()).with_half(self.half);
         let rule = Rule::AdamW { beta1: 0.9, weight_decay: 1e-2 };
@@ -100,7 +100,8 @@ impl BenchConfig {
         Ok([steps, exchanges].map(|all| all[WARM_UP..].to_vec()))
     }
 
-    /// Actions of one clip each, as many in each of so many lanes as a step has on one device.
+    /// Returns a batch of actions of one clip each, with as many in each of `lanes` lanes as a step
+    /// has on one device.
     fn batch(&self, schema: &Schema, lanes: usize) -> Batch {
         let actions = lanes * self.clips;
         let bytes = actions * 3 * self.size.iter().product::<usize>();

@@ -17,16 +17,16 @@ use crate::model::{Backbone, BackboneKind, Init, parameter_count};
 use crate::timing::{median, milliseconds};
 use crate::train::{Optimizer, Rule};
 
-/// Medians over the steps.
+/// Median times over the steps.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StepTimes {
     /// One training step: forward, loss, backward, AdamW.
     pub step_ms: f64,
-    /// Forward and loss alone, while training.
+    /// Forward pass and loss alone, in training mode.
     pub forward_ms: f64,
     /// Clips per second of training.
     pub clips_per_s: f64,
-    /// Each step, in order.
+    /// Time of each step, in order.
     pub steps_ms: Vec<f64>,
     /// Device memory of a step.
     pub memory: StepMemory,
@@ -35,16 +35,17 @@ pub struct StepTimes {
 /// Device memory that a step takes, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct StepMemory {
-    /// As [`MemoryEstimate`](crate::model::MemoryEstimate) has it for the network and its optimizer.
+    /// Estimate by [`MemoryEstimate`](crate::model::MemoryEstimate) for the network and its
+    /// optimizer.
     pub estimated: u64,
-    /// The most that was in use and that was held, where our kernels run.
+    /// Measured peak, where our kernels run.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub measured: Option<MemoryPeak>,
 }
 
-/// Classes of the classifier after the network.
+/// Number of classes of the classifier after the network.
 const CLASSES: usize = 8;
-/// Untimed steps at first, in which kernels are compiled and memory is allocated.
+/// Number of untimed steps at first, in which kernels are compiled and memory is allocated.
 pub(super) const WARM_UP: usize = 2;
 
 #[derive(Module, Debug)]
@@ -69,7 +70,7 @@ impl Network {
 
 impl BenchConfig {
     /// Times training steps on `device`, whose automatic differentiation is off. `done` is called
-    /// after each step, those of the warm-up included.
+    /// after each step, including those of the warm-up.
     pub fn steps(&self, device: &Device, done: impl FnMut()) -> Result<StepTimes, BenchError> {
         let time = || self.time(device, done);
         if self.stock { with_stock(time) } else { time() }
@@ -86,10 +87,10 @@ impl BenchConfig {
         let clips = Tensor::<5>::random(self.shape(), Distribution::Normal(0.0, 1.0), &device);
         let rule = Rule::AdamW { beta1: 0.9, weight_decay: 1e-2 };
         let mut optimizer = Optimizer::new(rule, 0.0);
-        // Not cloned for a step, which may write the weights in place then.
+        // Not cloned for a step, so that the step may update the weights in place.
         let mut current = Some(net);
         let mut step = || -> Result<(), BenchError> {
-            let net = current.take().expect("a step that failed is the last one");
+            let net = current.take().expect("no step follows one that failed");
             let loss = net.loss(clips.clone());
             let grads = GradientsParams::from_grads(loss.backward(), &net);
             current = Some(optimizer.step(net, grads, &|_| 1e-4, None)?.0);
@@ -103,7 +104,7 @@ impl BenchConfig {
             steps.push(milliseconds(start));
             done();
         }
-        // A step of its own: asking for the memory at each launch takes longer than the launch.
+        // A separate step: querying the memory at each launch takes longer than the launch.
         let measured = peak_of(plain, &mut step);
         let measured = measured.map(|(result, peak)| result.map(|()| peak)).transpose()?;
         let net = current.expect("no step failed");
@@ -113,7 +114,8 @@ impl BenchConfig {
             let loss = net.loss(clips.clone());
             wait(&device, &watch)?;
             forward.push(milliseconds(start));
-            // Automatic differentiation keeps what a forward pass has recorded until a backward pass.
+            // Automatic differentiation keeps what a forward pass has recorded until a backward
+            // pass.
             drop(loss.backward());
             wait(&device, &watch)?;
         }

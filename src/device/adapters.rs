@@ -26,14 +26,14 @@ pub(super) struct Adapter {
 }
 
 impl Adapter {
-    /// Whether it computes on the CPU.
+    /// Whether the adapter computes on the CPU.
     pub(super) fn is_software(&self) -> bool {
         self.info.device_type == wgpu::DeviceType::Cpu
     }
 
-    /// Who made it.
+    /// Returns the adapter's vendor.
     fn vendor(&self) -> Vendor {
-        // wgpu gives PCI's numbers, except on Metal, where it knows the name alone.
+        // wgpu reports PCI vendor IDs, except on Metal, where only the name is known.
         match (self.info.vendor, self.info.name.split_whitespace().next()) {
             (0x10de, _) | (0, Some("NVIDIA")) => Vendor::Nvidia,
             (0x1002, _) | (0, Some("AMD")) => Vendor::Amd,
@@ -43,8 +43,8 @@ impl Adapter {
         }
     }
 
-    /// Rows, columns and terms of the largest products that its matrix units compute of f16 with sums
-    /// in f32: those are square in WGSL, and have 8 or 16.
+    /// Returns the size M = N = K of the largest product that its matrix units compute of f16 with
+    /// sums in f32. In WGSL only square products exist, of size 8 or 16.
     fn matrix_size(&self) -> Option<u32> {
         use wgpu::CooperativeScalarType::{F16, F32};
         let needed = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;
@@ -58,7 +58,7 @@ impl Adapter {
         [16, 8].into_iter().filter(|_| self.features.contains(needed)).find(has)
     }
 
-    /// Rank for `auto`: smaller is better, `None` is never selected automatically.
+    /// Returns the rank for `auto`: smaller is better, `None` is never selected automatically.
     pub(super) fn rank(&self) -> Option<u8> {
         match self.info.device_type {
             wgpu::DeviceType::DiscreteGpu => Some(0),
@@ -69,7 +69,7 @@ impl Adapter {
         }
     }
 
-    /// What kind of device it is.
+    /// Returns the kind of device.
     fn kind(&self) -> &'static str {
         match self.info.device_type {
             wgpu::DeviceType::DiscreteGpu => "discrete",
@@ -80,7 +80,7 @@ impl Adapter {
         }
     }
 
-    /// Its public description.
+    /// Returns its public description.
     pub(super) fn describe(&self, id: String, auto: bool) -> DeviceInfo {
         DeviceInfo {
             id,
@@ -111,14 +111,14 @@ impl Adapter {
         }
     }
 
-    /// Burn's handle; `name` is what the user asked for, for errors. Each `copy` from 1 is another device
-    /// on the same adapter.
+    /// Returns Burn's handle; `name` is the requested name, for errors. Each `copy` from 1 on is a
+    /// further device on the same adapter.
     pub(super) fn open(&self, name: &str, copy: usize) -> Result<Device, DeviceError> {
         open_once(self, copy)
             .map_err(|reason| DeviceError::Driver { name: name.to_owned(), reason })
     }
 
-    /// What Burn calls it; `None` where Burn would take another adapter for it.
+    /// Returns how Burn names the adapter; `None` if Burn would open a different one.
     fn burn_kind(&self) -> Option<DeviceKind> {
         match (self.info.device_type, self.index) {
             (wgpu::DeviceType::DiscreteGpu, index) => Some(DeviceKind::DiscreteGpu(index)),
@@ -129,7 +129,7 @@ impl Adapter {
         }
     }
 
-    /// Its API in Burn's terms.
+    /// Returns its API in Burn's terms.
     fn api(&self) -> WgpuBackend {
         match self.info.backend {
             wgpu::Backend::Vulkan => WgpuBackend::Vulkan,
@@ -153,17 +153,18 @@ fn product(unit: &wgpu::CooperativeMatrixProperties) -> String {
     format!("{}×{}×{} {operands}→{sums}", unit.m_size, unit.n_size, unit.k_size)
 }
 
-/// Drivers are loaded by one thread at a time: not all of them bear several.
-fn ask_drivers_alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+/// Locks the drivers, which only one thread at a time may load: not all of them tolerate several.
+fn lock_drivers() -> MutexGuard<'static, ()> {
+    static DRIVERS: Mutex<()> = Mutex::new(());
+    DRIVERS.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Burn registers a runtime per adapter once per process; opening it again must return the same one.
+/// Opens a device on an adapter. Burn registers a runtime once per process, so opening a device
+/// again must return the same one.
 fn open_once(adapter: &Adapter, copy: usize) -> Result<Device, String> {
     static OPEN: Mutex<Vec<Opened>> = Mutex::new(Vec::new());
     let mut open = OPEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let _alone = ask_drivers_alone();
+    let _lock = lock_drivers();
     let (place, api) = ((adapter.info.device_type, adapter.index), adapter.api());
     let tasks_max = tasks_max(adapter.kind(), adapter.info.backend.to_str());
     let with_setup = |setup: WgpuSetup| {
@@ -208,29 +209,28 @@ fn options(tasks_max: Option<usize>) -> WgpuOptions {
 
 /// An adapter with the devices that were opened on it.
 struct Opened {
-    /// Its kind, and its index among those.
+    /// Kind of the adapter, and its index among adapters of that kind.
     place: (wgpu::DeviceType, usize),
     api: WgpuBackend,
     setup: WgpuSetup,
     devices: Vec<Device>,
 }
 
-/// The APIs of the devices that were opened. Burn does not keep that of a device that is another one on its
-/// adapter.
+/// API of each device that was opened. Burn does not record it for further devices on an adapter.
 static APIS: Mutex<Vec<(Device, WgpuBackend)>> = Mutex::new(Vec::new());
 
 fn remember_api(device: &Device, api: WgpuBackend) {
     APIS.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((device.clone(), api));
 }
 
-/// The API that a device was opened with; `None` for one that was not opened here.
+/// Returns the API that a device was opened with; `None` for one that was not opened here.
 pub(crate) fn api_of(device: &CubeDevice) -> Option<WgpuBackend> {
     let apis = APIS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let is_it = |known: &Device| cube_device(known).is_some_and(|known| known == *device);
     apis.iter().find(|(known, _)| is_it(known)).map(|&(_, api)| api)
 }
 
-/// A device on an adapter, with the features and limits that Burn asks for.
+/// Creates a device on an adapter, with the features and limits that Burn requests.
 #[allow(unsafe_code, reason = "experimental features have no safe form")]
 fn setup(instance: &wgpu::Instance, adapter: &wgpu::Adapter) -> Result<WgpuSetup, String> {
     let unwanted = wgpu::Features::MAPPABLE_PRIMARY_BUFFERS;
@@ -249,11 +249,11 @@ fn setup(instance: &wgpu::Instance, adapter: &wgpu::Adapter) -> Result<WgpuSetup
     Ok(WgpuSetup { backend: adapter.get_info().backend, instance, adapter, device, queue })
 }
 
-/// All wgpu adapters, in the order in which `wgpu:N` counts them. Metal comes before Vulkan, which on
-/// a Mac is a layer over Metal (MoltenVK). OpenGL, the last resort, is queried only if no other API
-/// has an adapter: it would list the same hardware again.
+/// Returns all wgpu adapters, in the order in which `wgpu:N` counts them. Metal comes before
+/// Vulkan, which on a Mac is a layer over Metal (MoltenVK). OpenGL, the last resort, is queried
+/// only if no other API has an adapter: it would list the same hardware again.
 pub(super) fn adapters() -> Vec<Adapter> {
-    let _alone = ask_drivers_alone();
+    let _lock = lock_drivers();
     let mut found: Vec<Adapter> = Vec::new();
     let apis =
         [wgpu::Backends::METAL, wgpu::Backends::VULKAN, wgpu::Backends::DX12, wgpu::Backends::GL];
@@ -294,28 +294,29 @@ pub(super) fn adapters() -> Vec<Adapter> {
 /// Properties of a device's adapter that Burn does not expose.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct AdapterTraits {
-    /// Shaders run on the CPU.
+    /// Whether shaders run on the CPU.
     pub software: bool,
-    /// Shaders may use subgroup operations. (Burn withholds them on software adapters.)
+    /// Whether shaders may use subgroup operations. (Burn withholds them on software adapters.)
     pub subgroups: bool,
-    /// Shaders are compiled by FXC, Direct3D 12's old compiler.
+    /// Whether shaders are compiled by FXC, Direct3D 12's old compiler.
     pub fxc: bool,
-    /// Shaders are compiled by Metal.
+    /// Whether shaders are compiled by Metal.
     pub metal: bool,
-    /// Who made it.
+    /// Vendor of the adapter.
     pub vendor: Vendor,
-    /// Rows, columns and terms of the largest products of f16 with sums in f32 that its matrix units
-    /// compute and WGSL can name.
+    /// Size M = N = K of the largest product of f16 with sums in f32 that its matrix units compute
+    /// and WGSL can express.
     pub matrix_size: Option<u32>,
 }
 
-/// The traits of the adapter with this name and API (a card has the same name under every API), or
-/// under any API where the choice was left to Burn. Of several such adapters: what holds for all.
+/// Returns the traits of the adapter with this name and API (a card has the same name under every
+/// API), or under any API if the choice was left to Burn. If there are several such adapters,
+/// returns what holds for all.
 pub(crate) fn adapter_traits(name: &str, api: WgpuBackend) -> AdapterTraits {
     let traits = |adapter: &Adapter| {
         let subgroups = adapter.features.contains(wgpu::Features::SUBGROUP);
         // wgpu does not expose the compiler. The newer one, DXC, has subgroup operations on all but
-        // the oldest cards, FXC never does.
+        // the oldest cards; FXC never does.
         let fxc = adapter.info.backend == wgpu::Backend::Dx12 && !subgroups;
         AdapterTraits {
             software: adapter.is_software(),
@@ -348,7 +349,7 @@ mod tests {
     use crate::device;
 
     #[test]
-    fn another_device_on_an_adapter_has_its_api() {
+    fn a_further_device_on_an_adapter_has_its_api() {
         let Some(device) = device::unshared() else { return };
         let of = |device: &Device| api_of(&cube_device(device).unwrap());
         let first = device::open("wgpu:cpu").unwrap().device;
@@ -357,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn an_adapter_that_burn_cannot_name_is_opened_by_itself() {
+    fn an_adapter_that_burn_cannot_name_is_opened_directly() {
         let Some(software) = adapters().into_iter().find(Adapter::is_software) else { return };
         assert_eq!(software.burn_kind(), (software.index == 0).then_some(DeviceKind::Cpu));
         // Another software adapter, as far as Burn knows.

@@ -1,4 +1,5 @@
-//! Errors that wgpu reports of a device outside of any call: out of memory, and whatever else fails.
+//! Errors that wgpu reports for a device outside of any call: out of memory, and all other
+//! failures.
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,19 +10,19 @@ use burn::tensor::{Device, ExecutionError};
 /// The faults of one device.
 #[derive(Debug, Default)]
 struct Faults {
-    /// How often it has been out of memory.
+    /// Number of times that the device ran out of memory.
     out_of_memory: AtomicU64,
-    /// How often it had been when it last recovered.
+    /// That number at the time of the last recovery.
     recovered: AtomicU64,
-    /// Whether errors are expected to follow from the last time.
+    /// Whether further errors are expected as a consequence of running out of memory.
     recovering: AtomicBool,
-    /// The first error of another kind. What the device computes from then on is worthless.
+    /// First error of another kind. Whatever the device computes afterwards is invalid.
     failure: OnceLock<String>,
 }
 
 impl Faults {
-    /// Takes an error that no call returned.
-    fn take(&self, error: &wgpu::Error) {
+    /// Records an error that no call returned.
+    fn record(&self, error: &wgpu::Error) {
         match error {
             wgpu::Error::OutOfMemory { .. } => {
                 self.recovering.store(true, Ordering::Release);
@@ -30,7 +31,7 @@ impl Faults {
             }
             // Follows from a buffer that could not be allocated.
             _ if self.recovering.load(Ordering::Acquire) => log::debug!("{error}"),
-            // Those after the first one mostly follow from it.
+            // Later errors mostly follow from the first one.
             _ => match self.failure.set(in_one_line(error)) {
                 Ok(()) => log::error!("the device failed: {}", in_one_line(error)),
                 Err(_) => log::debug!("{error}"),
@@ -39,12 +40,12 @@ impl Faults {
     }
 }
 
-/// An error's text without the line breaks that drivers and Burn write.
+/// Returns an error's text without the line breaks that drivers and Burn write.
 pub(crate) fn in_one_line(error: &impl Display) -> String {
     error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The devices that report their faults here.
+/// Devices whose faults are recorded.
 static WATCHED: Mutex<Vec<(Device, Arc<Faults>)>> = Mutex::new(Vec::new());
 
 fn faults(device: &Device) -> Option<Arc<Faults>> {
@@ -53,9 +54,9 @@ fn faults(device: &Device) -> Option<Arc<Faults>> {
     watched.iter().find(|(known, _)| *known == device).map(|(_, faults)| Arc::clone(faults))
 }
 
-/// Tells whether a device has been out of memory since it last recovered, or has failed. What it computed
-/// since then is worthless. Devices other than wgpu's report it when they are read from; see
-/// [`MemoryWatch::is_out_of_memory`].
+/// Watches whether a device has run out of memory since it last recovered, or has failed. Results
+/// computed since then are invalid. Devices other than wgpu's report this when results are read
+/// back; see [`MemoryWatch::is_out_of_memory`].
 #[derive(Debug, Clone)]
 pub struct MemoryWatch {
     device: Device,
@@ -64,25 +65,26 @@ pub struct MemoryWatch {
 }
 
 impl MemoryWatch {
-    /// Begins now. It sees what happened before it, too, unless another watch has recovered from that.
+    /// Starts watching. Earlier faults are seen, too, unless another watch has recovered from them.
     pub fn start(device: &Device) -> Self {
         let faults = faults(device);
         let seen = faults.as_ref().map_or(0, |faults| faults.recovered.load(Ordering::Acquire));
         Self { device: device.clone(), faults, seen }
     }
 
-    /// Whether the device has been out of memory since this watch recovered or, if it never did, since the
-    /// device had last recovered when it began. Errors of other work count: all of it shares the memory.
+    /// Whether the device has run out of memory since this watch recovered or, if it never did,
+    /// since the last recovery before the watch was started. Errors of other work count: all of it
+    /// shares the memory.
     pub fn out_of_memory(&self) -> bool {
         self.faults
             .as_ref()
             .is_some_and(|faults| faults.out_of_memory.load(Ordering::Acquire) > self.seen)
     }
 
-    /// Whether the device still computes, as far as it has said.
+    /// Checks that the device has not reported a failure.
     ///
     /// # Errors
-    /// The first error that it reported of another kind than being out of memory.
+    /// The first reported error other than running out of memory.
     pub fn intact(&self) -> Result<(), ExecutionError> {
         match self.faults.as_ref().and_then(|faults| faults.failure.get()) {
             Some(reason) => Err(ExecutionError::WithContext { reason: reason.clone() }),
@@ -90,8 +92,8 @@ impl MemoryWatch {
         }
     }
 
-    /// Frees what the device holds without use, waits for the errors that follow from the fault,
-    /// and begins anew.
+    /// Frees the device's unused memory, waits for the errors that follow from the fault, and
+    /// starts watching anew.
     pub fn recover(&mut self) {
         self.device.memory_cleanup();
         // Whatever the failed work left in the queue no longer matters.
@@ -99,15 +101,16 @@ impl MemoryWatch {
         if let Some(faults) = &self.faults {
             faults.recovering.store(false, Ordering::Release);
             self.seen = faults.out_of_memory.load(Ordering::Acquire);
-            // Watches that have begun before have their own count: their work has failed all the same.
+            // Watches that were started earlier keep their own count: their work has failed all the
+            // same.
             faults.recovered.fetch_max(self.seen, Ordering::AcqRel);
         }
     }
 
-    /// Why the device will not compute any more, for good; `None` if it may, as after work that failed
-    /// by itself. Waits for the device.
+    /// Returns why the device can no longer compute; `None` if it may still, for instance after a
+    /// failure of some work alone. Waits for the device.
     pub fn lasting_failure(&self) -> Option<ExecutionError> {
-        // What failed work left behind is told once, the loss of the device each time.
+        // An error left behind by failed work is reported once, the loss of the device every time.
         let _ = self.device.sync();
         let waited = self.device.sync().err();
         let waited = waited.filter(|error| !Self::is_out_of_memory(error));
@@ -124,17 +127,17 @@ impl MemoryWatch {
     }
 }
 
-/// Keeps the errors of `device` for [`MemoryWatch`], where Burn's own handler would end the thread that
-/// serves the device, and with it the run. That a device is lost CubeCL reports where it is waited for,
-/// but calls that still use it fail as well, and those errors come here.
+/// Records the errors of `device` for [`MemoryWatch`]. Burn's own handler would end the thread that
+/// serves the device, and with it the run. CubeCL reports the loss of a device where the device is
+/// waited for, but calls that still use it fail as well, and those errors come here.
 pub(super) fn watch(device: &Device, wgpu: &wgpu::Device) {
     let faults = Arc::new(Faults::default());
     let watched = (device.clone(), Arc::clone(&faults));
     WATCHED.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(watched);
-    wgpu.on_uncaptured_error(Arc::new(move |error| faults.take(&error)));
+    wgpu.on_uncaptured_error(Arc::new(move |error| faults.record(&error)));
 }
 
-/// Makes a watched device look as if it had been out of memory.
+/// Makes a watched device look as if it had run out of memory.
 #[cfg(test)]
 pub(crate) fn simulate_out_of_memory(device: &Device) {
     if let Some(faults) = faults(device) {
@@ -142,7 +145,7 @@ pub(crate) fn simulate_out_of_memory(device: &Device) {
     }
 }
 
-/// Makes a watched device fail for good.
+/// Makes a watched device fail permanently.
 #[cfg(test)]
 pub(crate) fn simulate_failure(device: &Device) {
     if let Some(faults) = faults(device) {
@@ -173,15 +176,15 @@ mod tests {
         let faults = Arc::new(Faults::default());
         let mut early = watched(&faults);
         assert!(!early.out_of_memory());
-        faults.take(&out_of_memory());
+        faults.record(&out_of_memory());
         let late = watched(&faults);
         assert!(early.out_of_memory() && late.out_of_memory());
-        // Errors that follow are no failure of the device.
-        faults.take(&validation("Buffer with '' label is invalid"));
+        // Errors that follow from it do not count as a failure of the device.
+        faults.record(&validation("Buffer with '' label is invalid"));
         early.recover();
         assert!(!early.out_of_memory() && !watched(&faults).out_of_memory());
         early.intact().unwrap();
-        // What another watch waits for has not been repeated.
+        // The work of the other watch has not been repeated.
         assert!(late.out_of_memory());
     }
 
@@ -190,8 +193,8 @@ mod tests {
         let faults = Arc::new(Faults::default());
         let watch = watched(&faults);
         watch.intact().unwrap();
-        faults.take(&validation("In set_bind_group\n  BindGroup is invalid"));
-        faults.take(&validation("another one"));
+        faults.record(&validation("In set_bind_group\n  BindGroup is invalid"));
+        faults.record(&validation("another error"));
         let error = in_one_line(&watch.intact().unwrap_err());
         assert!(error.contains("In set_bind_group BindGroup is invalid"), "{error}");
         assert!(!watch.out_of_memory());

@@ -7,19 +7,20 @@ use sysinfo::{
 /// A device's memory, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Memory {
-    /// Total.
+    /// Total size.
     pub total: u64,
-    /// Free at the moment; all of it where that is unknown.
+    /// Currently free; the total size if unknown.
     pub free: u64,
 }
 
-/// The machine's main memory; inside a container or a control group (Slurm, systemd), its limit.
+/// Returns the machine's main memory or, inside a container or a control group (Slurm, systemd),
+/// the memory within its limit.
 pub(crate) fn main_memory() -> Memory {
     let kinds = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
     let mut system = System::new_with_specifics(kinds);
     let total = system.total_memory();
     let free = if cfg!(target_os = "macos") {
-        // sysinfo's "available" includes pages there that other programs have in use.
+        // There, sysinfo's "available" includes pages that other programs have in use.
         total.saturating_sub(system.used_memory())
     } else {
         system.available_memory()
@@ -34,8 +35,9 @@ pub(crate) fn main_memory() -> Memory {
     own.into_iter().chain(system.cgroup_limits()).fold(machine, within)
 }
 
-/// The memory of a control group. Its own figure for what is free counts the files that the system has
-/// cached as used, although they give way: after a pass over a data set, little would seem to be left.
+/// Returns the memory within the limit of a control group. The group's own figure for free memory
+/// counts cached files as used, although they can be evicted: after a pass over a data set, little
+/// would seem to be left.
 fn within(memory: Memory, group: CGroupLimits) -> Memory {
     if group.total_memory >= memory.total {
         return memory;
@@ -44,8 +46,8 @@ fn within(memory: Memory, group: CGroupLimits) -> Memory {
     Memory { total: group.total_memory, free: memory.free.min(free) }
 }
 
-/// The memory that an adapter computes in. Adapters that share main memory get what is free of it;
-/// `None` for a card whose memory is unknown.
+/// Returns the memory that an adapter computes in. Adapters that share main memory get its free
+/// part; `None` for a card whose memory is unknown.
 pub(super) fn of_adapter(adapter: &wgpu::Adapter) -> Option<Memory> {
     use wgpu::DeviceType::{Cpu, IntegratedGpu};
     let kind = adapter.get_info().device_type;
@@ -66,21 +68,21 @@ struct Heap {
     device_local: bool,
 }
 
-/// What an adapter can compute in: a card in the largest of its own heaps; an integrated GPU in all of them,
-/// since its own may be the little that the firmware sets aside (256 MB on some of AMD's) while it
-/// allocates from main memory as well.
+/// Returns how much memory an adapter can compute in. For a card, that is its largest device-local
+/// heap; for an integrated GPU, all heaps together: the device-local one may be the little that the
+/// firmware sets aside (256 MB on some of AMD's), while the GPU allocates from main memory as well.
 fn usable(heaps: &[Heap], integrated: bool) -> Option<u64> {
     let sizes = heaps.iter().filter(|heap| integrated || heap.device_local).map(|heap| heap.size);
     if integrated { sizes.reduce(u64::saturating_add) } else { sizes.max() }
 }
 
-/// The heaps of an adapter. wgpu does not expose them; Vulkan does.
+/// Returns the heaps of an adapter. wgpu does not expose them; Vulkan does.
 #[cfg(any(target_os = "linux", target_os = "android", windows))]
 #[allow(unsafe_code, reason = "this query has no safe form")]
 fn vulkan_heaps(adapter: &wgpu::Adapter) -> Option<Vec<Heap>> {
     /// VK_MEMORY_HEAP_DEVICE_LOCAL_BIT
     const DEVICE_LOCAL: u32 = 1;
-    // SAFETY: the handle is only asked for its properties, while the adapter is alive.
+    // SAFETY: only properties of the handle are queried, while the adapter is alive.
     let properties = unsafe {
         let adapter = adapter.as_hal::<wgpu::hal::api::Vulkan>()?;
         let instance = adapter.shared_instance().raw_instance();
@@ -127,7 +129,7 @@ mod tests {
         // The machine itself may have less.
         let busy = Memory { free: 2 << 30, ..machine };
         assert_eq!(within(busy, group(8 << 30, 0, 1 << 30)).free, 2 << 30);
-        // A group without a limit says nothing.
+        // A group without a limit changes nothing.
         assert_eq!(within(machine, group(64 << 30, 1 << 30, 1 << 30)), machine);
         assert_eq!(within(machine, group(8 << 30, 8 << 30, 9 << 30)).free, 0);
     }

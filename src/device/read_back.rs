@@ -4,17 +4,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use burn::tensor::{ExecutionError, Tensor, TensorReadError};
 
-/// The values of some tensors, one after the other, all of one device, with one read-back.
+/// Reads several tensors of one device back at once and returns their values, one tensor after the
+/// other.
 ///
-/// What the device does last is to write a number behind them that no other call writes. Where a system
-/// has broken off its work and drops what follows, which Metal's driver does and wgpu does not report, the
-/// memory has something else in that place, and the values are those of earlier work.
+/// The device's last operation writes a number after them that no other call writes. If the system
+/// aborts the work and drops what follows, which Metal's driver does and wgpu does not report, the
+/// memory holds something else in that place, and the values are stale.
 ///
 /// # Errors
-/// A device that fails, or whose last work is missing.
+/// If the device fails, or if its last work is missing.
 pub(crate) fn read_back(mut tensors: Vec<Tensor<1>>) -> Result<Vec<f32>, TensorReadError> {
     static CALLS: AtomicU32 = AtomicU32::new(1);
-    // Memory that nothing was written to has zeros. An f32 has all integers up to 2²⁴.
+    // Memory that was never written holds zeros. f32 represents all integers up to 2²⁴.
     let mark = (CALLS.fetch_add(1, Ordering::Relaxed) % (1 << 24)).max(1) as f32;
     if let Some(device) = tensors.first().map(Tensor::device) {
         tensors.push(Tensor::full([1], mark, &device));
@@ -23,12 +24,12 @@ pub(crate) fn read_back(mut tensors: Vec<Tensor<1>>) -> Result<Vec<f32>, TensorR
     Ok(Vec::new())
 }
 
-/// The values in front of a mark, if that is there.
+/// Returns the values before the mark, if the mark is there.
 fn without_mark(mut values: Vec<f32>, mark: f32) -> Result<Vec<f32>, TensorReadError> {
     if values.pop() == Some(mark) {
         return Ok(values);
     }
-    let reason = "the system has broken off its work, perhaps because it took too long";
+    let reason = "the system has aborted the device's work, perhaps because it took too long";
     Err(ExecutionError::WithContext { reason: reason.to_owned() }.into())
 }
 
@@ -39,7 +40,7 @@ mod tests {
     use crate::device;
 
     #[test]
-    fn values_of_earlier_work_are_told_by_their_mark() {
+    fn stale_values_are_recognised_by_their_mark() {
         for device in [Some(burn::tensor::Device::flex()), device::unshared()].into_iter().flatten()
         {
             let of = |values: &[f32]| Tensor::<1>::from_data(values, &device);
@@ -53,7 +54,7 @@ mod tests {
         assert_eq!(without_mark(vec![0.5, 7.0], 7.0).unwrap(), [0.5]);
         for stale in [vec![0.5, 6.0], vec![0.0, 0.0], vec![0.5, f32::NAN], Vec::new()] {
             let error = without_mark(stale, 7.0).unwrap_err().to_string();
-            assert!(error.contains("the system has broken off its work"), "{error}");
+            assert!(error.contains("the system has aborted the device's work"), "{error}");
         }
     }
 }

@@ -3,16 +3,16 @@
 use super::adapters::{Adapter, adapters};
 use super::{Compute, DeviceError, adapter_id, is_known, open_copy, why_unknown};
 
-/// Opens the devices of a list: names that [`open`](super::open) takes, separated by commas; `all` for
-/// the GPUs of this machine; `NAME*N` for N devices on the same hardware, which is for tests.
+/// Opens the devices of a list: names that [`open`](super::open) takes, separated by commas; `all`
+/// for the GPUs of this machine; `NAME*N` for N devices on the same hardware, for tests.
 ///
 /// # Errors
 /// [`DeviceError`].
 pub fn open_all(list: &str) -> Result<Vec<Compute>, DeviceError> {
     let mut opened: Vec<Compute> = Vec::new();
     for name in names(list)? {
-        // A device that comes again is another one on the same hardware. What a name means shows
-        // when it is opened.
+        // A device that is listed again is a further device on the same hardware. What a name
+        // stands for is known only when it is opened.
         let first = open_copy(&name, 0)?;
         let copy = opened.iter().filter(|compute| compute.info.id == first.info.id).count();
         opened.push(if copy == 0 { first } else { open_copy(&name, copy)? });
@@ -20,8 +20,9 @@ pub fn open_all(list: &str) -> Result<Vec<Compute>, DeviceError> {
     Ok(opened)
 }
 
-/// The devices of one of `count` processes on this machine: each has those of the list, but `all`, `auto`
-/// and `gpu` share the GPUs out, one or more for each.
+/// Opens the devices of process `index` of `count` on this machine. Each process has all devices of
+/// the list, except that `all`, `auto` and `gpu` divide the GPUs among the processes, one or more
+/// for each.
 ///
 /// # Errors
 /// [`DeviceError`].
@@ -31,7 +32,7 @@ pub fn open_share(list: &str, index: usize, count: usize) -> Result<Vec<Compute>
     }
     match all() {
         Ok(gpus) => {
-            let own = dealt(&gpus, index, count, list == "all");
+            let own = share_of(&gpus, index, count, list == "all");
             own.iter().map(|name| open_copy(name, 0)).collect()
         }
         Err(_) if list == "auto" => open_all(list),
@@ -39,33 +40,33 @@ pub fn open_share(list: &str, index: usize, count: usize) -> Result<Vec<Compute>
     }
 }
 
-/// The names of one of `count` processes: with `every`, all are used; a name is shared where there are
-/// more processes than names.
-fn dealt(names: &[String], index: usize, count: usize, every: bool) -> Vec<String> {
+/// Returns the names for process `index` of `count`. With `every`, all names are used; processes
+/// share a name if there are more processes than names.
+fn share_of(names: &[String], index: usize, count: usize, every: bool) -> Vec<String> {
     let first = index % names.len();
     let most = if every { names.len().div_ceil(count) } else { 1 };
     names[first..].iter().step_by(count.max(1)).take(most).cloned().collect()
 }
 
-/// More devices than a machine has.
-const MOST: usize = 64;
+/// Maximum number of devices in a list, more than a machine has.
+const MAX_DEVICES: usize = 64;
 
-/// The first name in a list that is none of the known forms, and what to say of it. A list that cannot be
-/// read has none: opening it says why.
+/// Returns the first name in a list that has none of the known forms, and why it is unknown. A
+/// malformed list has none: opening it reports the error.
 pub(crate) fn unknown_name(list: &str) -> Option<(String, &'static str)> {
-    // What there is does not matter here.
+    // Which GPUs there are does not matter here.
     let names = names_with(list, || Ok(vec!["gpu".to_owned()])).ok()?;
     let name = names.into_iter().find(|name| !is_known(name))?;
     let reason = why_unknown(&name);
     Some((name, reason))
 }
 
-/// The names in a list, one for each device.
+/// Returns the names in a list, one for each device.
 fn names(list: &str) -> Result<Vec<String>, DeviceError> {
     names_with(list, all)
 }
 
-/// The same, where `all` are the devices of that name.
+/// Like [`names`], with `all` returning the devices of that name.
 fn names_with(
     list: &str,
     all: impl Fn() -> Result<Vec<String>, DeviceError>,
@@ -80,14 +81,14 @@ fn names_with(
         };
         let (name, times) = (
             name.trim(),
-            times.ok_or_else(|| wrong("* must be followed by a whole number from 1 on"))?,
+            times.ok_or_else(|| wrong("* must be followed by a whole number of at least 1"))?,
         );
         let each = match name {
             "" => return Err(wrong("a device without a name")),
             "all" => all()?,
             _ => vec![name.to_owned()],
         };
-        if names.len().saturating_add(each.len().saturating_mul(times)) > MOST {
+        if names.len().saturating_add(each.len().saturating_mul(times)) > MAX_DEVICES {
             return Err(wrong("more devices than a machine has"));
         }
         (0..times).for_each(|_| names.extend(each.iter().cloned()));
@@ -95,8 +96,9 @@ fn names_with(
     Ok(names)
 }
 
-/// The GPUs of this machine that are worth using together: those of the best kind, of one API, since
-/// another would list the same hardware again, as a second driver for the same API does.
+/// Returns the GPUs of this machine that are worth using together: those of the best kind, behind a
+/// single API, since another API would list the same hardware again, as does a second driver for
+/// the same API.
 fn all() -> Result<Vec<String>, DeviceError> {
     let adapters = adapters();
     let best = adapters.first().filter(|best| best.rank().is_some());
@@ -108,16 +110,16 @@ fn all() -> Result<Vec<String>, DeviceError> {
         adapter.rank() == best.rank() && adapter.info.backend == best.info.backend
     };
     let indices: Vec<usize> = (0..adapters.len()).filter(|&i| alike(&adapters[i])).collect();
-    let places: Vec<&str> =
+    let bus_ids: Vec<&str> =
         indices.iter().map(|&i| adapters[i].info.device_pci_bus_id.as_str()).collect();
-    let cards = indices.iter().enumerate().filter(|&(nth, _)| is_first(&places, nth));
+    let cards = indices.iter().enumerate().filter(|&(nth, _)| is_first(&bus_ids, nth));
     Ok(cards.map(|(_, &index)| adapter_id(&adapters, index)).collect())
 }
 
-/// Whether an adapter is the first one of its card, by where on the PCI bus each of them is. Those of which
-/// that is unknown count as different cards.
-fn is_first(places: &[&str], nth: usize) -> bool {
-    places[nth].is_empty() || !places[..nth].contains(&places[nth])
+/// Whether an adapter is the first one of its card, given the PCI bus IDs of all adapters. Adapters
+/// whose ID is unknown count as different cards.
+fn is_first(bus_ids: &[&str], nth: usize) -> bool {
+    bus_ids[nth].is_empty() || !bus_ids[..nth].contains(&bus_ids[nth])
 }
 
 #[cfg(test)]
@@ -128,16 +130,16 @@ mod tests {
     #[test]
     fn processes_of_a_machine_share_its_gpus() {
         let names = ["a", "b", "c"].map(str::to_owned);
-        assert_eq!(dealt(&names, 0, 2, true), ["a", "c"]);
-        assert_eq!(dealt(&names, 1, 2, true), ["b"]);
-        assert_eq!(dealt(&names, 0, 2, false), ["a"]);
-        assert_eq!(dealt(&names, 4, 5, true), ["b"]);
+        assert_eq!(share_of(&names, 0, 2, true), ["a", "c"]);
+        assert_eq!(share_of(&names, 1, 2, true), ["b"]);
+        assert_eq!(share_of(&names, 0, 2, false), ["a"]);
+        assert_eq!(share_of(&names, 4, 5, true), ["b"]);
     }
 
     #[test]
     fn a_card_with_two_drivers_is_one() {
-        let places = ["0000:01:00.0", "0000:02:00.0", "0000:01:00.0", "", ""];
-        let first: Vec<bool> = (0..places.len()).map(|nth| is_first(&places, nth)).collect();
+        let bus_ids = ["0000:01:00.0", "0000:02:00.0", "0000:01:00.0", "", ""];
+        let first: Vec<bool> = (0..bus_ids.len()).map(|nth| is_first(&bus_ids, nth)).collect();
         assert_eq!(first, [true, true, false, true, true]);
     }
 
@@ -148,7 +150,10 @@ mod tests {
         assert_eq!(names("cpu*3").unwrap(), ["cpu"; 3]);
         for wrong in ["cpu*0", "cpu*", "cpu*x", "cpu*-1"] {
             let error = names(wrong).unwrap_err().to_string();
-            assert_eq!(error, format!("{wrong}: * must be followed by a whole number from 1 on"));
+            assert_eq!(
+                error,
+                format!("{wrong}: * must be followed by a whole number of at least 1")
+            );
         }
         assert_eq!(open_all("cpu*2").unwrap().len(), 2);
         assert_eq!(names("cpu *2, cpu").unwrap(), ["cpu"; 3]);

@@ -9,8 +9,8 @@ use burn::tensor::Device;
 #[allow(unreachable_pub, reason = "public in the integration tests")]
 mod skip;
 
-/// A device on the software adapter that no other test has, so that none meets its faults. `None` where there
-/// is no such adapter.
+/// Opens a device on the software adapter that no other test uses, so that its faults do not affect
+/// other tests. `None` if there is no such adapter.
 pub(crate) fn unshared() -> Option<Device> {
     static NEXT: AtomicUsize = AtomicUsize::new(1);
     match super::open_copy("wgpu:cpu", NEXT.fetch_add(1, Ordering::Relaxed)) {

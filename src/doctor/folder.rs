@@ -12,7 +12,7 @@ use crate::units::ByteSize;
 pub(crate) struct Folder {
     /// What it is used for.
     pub purpose: &'static str,
-    /// As given; it need not exist.
+    /// Path as given; it need not exist.
     pub path: String,
     /// Bytes available to this user on its disk, if known.
     pub free_bytes: Option<u64>,
@@ -24,7 +24,7 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Inspects the folder, or where it would be created; `needed` bytes should be free.
+    /// Inspects the folder, or the place where it would be created; `needed` bytes should be free.
     pub(crate) fn inspect(purpose: &'static str, path: &Path, needed: u64) -> Self {
         // Quoted if a terminal would interpret it as a control sequence.
         let shown = path.display().to_string();
@@ -32,7 +32,8 @@ impl Folder {
         let existing = nearest(path);
         let free_bytes = existing.as_ref().ok().and_then(|at| fs4::available_space(at).ok());
         let refused = existing.and_then(|folder| match folder.is_dir() {
-            // An unnamed file, which is deleted when closed: only writing shows whether it is allowed.
+            // An unnamed file, which is deleted when closed: only writing shows whether it is
+            // allowed.
             true => tempfile::tempfile_in(&folder).map(drop),
             false => Err(Error::other(format!("{} is not a folder", folder.display()))),
         });
@@ -50,7 +51,7 @@ impl Folder {
     }
 }
 
-/// The folder, or its nearest ancestor that exists: a run creates what is missing.
+/// Returns the folder, or its nearest ancestor that exists: a run creates what is missing.
 fn nearest(path: &Path) -> Result<PathBuf, Error> {
     let whole = std::path::absolute(path)?;
     for folder in whole.ancestors() {

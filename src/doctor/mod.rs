@@ -2,8 +2,8 @@
 //! runs on it.
 //!
 //! [`Report::collect`] touches no driver, [`Report::add_devices`] adds the devices found, and
-//! [`SelfTest::run`] computes something on one of them. A faulty driver may crash or block the process
-//! that uses it, so `polyview doctor` lists and tests devices in separate processes.
+//! [`SelfTest::run`] computes something on one of them. A faulty driver may crash or block the
+//! process that uses it, so `polyview doctor` lists and tests devices in separate processes.
 
 mod folder;
 pub(crate) mod process;

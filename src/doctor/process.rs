@@ -6,8 +6,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Time limit for reading the rest of the output after a program has ended: a child process of it may
-/// hold the pipe open.
+/// Time limit for reading the rest of the output after a program has ended: a child process of it
+/// may hold the pipe open.
 const REST: Duration = Duration::from_millis(500);
 
 /// The result of a program that ended within its time limit.
@@ -19,7 +19,7 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// The last informative line on stderr, without those that libraries and panics add.
+    /// Returns the last informative line on stderr, ignoring those that libraries and panics add.
     pub(crate) fn last_line(&self) -> Option<&str> {
         let noise = |line: &str| {
             line.is_empty() || line.starts_with("note:") || line.contains("XDG_RUNTIME_DIR")
@@ -27,7 +27,7 @@ impl Ended {
         self.stderr.lines().map(str::trim).rfind(|line| !noise(line))
     }
 
-    /// Why it failed, in one line.
+    /// Returns why the program failed, in one line.
     pub(crate) fn failure(&self) -> String {
         let status = self.status;
         match self.last_line() {

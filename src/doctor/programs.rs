@@ -11,9 +11,9 @@ use super::{Machine, process};
 /// The `ffmpeg` on the PATH.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Ffmpeg {
-    /// Its version as it prints it.
+    /// Version as ffmpeg prints it.
     pub version: Option<String>,
-    /// Why it does not work, if it is installed but does not work.
+    /// Why it does not work, if it is installed but broken.
     pub refused: Option<String>,
 }
 
@@ -37,7 +37,7 @@ impl Ffmpeg {
                 let line = ended.stdout.lines().next().unwrap_or_default();
                 match line.strip_prefix("ffmpeg version ").and_then(|rest| rest.split(' ').next()) {
                     Some(version) => Self { version: Some(version.to_owned()), refused: None },
-                    None => none("`ffmpeg -version` gives no version".to_owned()),
+                    None => none("`ffmpeg -version` prints no version".to_owned()),
                 }
             }
         }
@@ -45,7 +45,7 @@ impl Ffmpeg {
 
     pub(super) fn problem(&self, machine: &Machine) -> Option<String> {
         if let Some(reason) = &self.refused {
-            return Some(format!("ffmpeg is installed and does not work: {reason}"));
+            return Some(format!("ffmpeg is installed but does not work: {reason}"));
         }
         let Some(version) = &self.version else {
             // Fedora's repositories have a build without some codecs.
@@ -65,7 +65,7 @@ impl Ffmpeg {
     }
 }
 
-/// Major and minor version of a release.
+/// Returns the major and minor version of a release.
 fn number(version: &str) -> Option<(u32, u32)> {
     // Some builds are named like git tags ("n7.1").
     let digits = version.strip_prefix('n').unwrap_or(version);

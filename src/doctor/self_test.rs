@@ -1,5 +1,5 @@
-//! A small computation on a device: a convolution with its gradients against f64, and training
-//! steps.
+//! A small computation on a device: a convolution with its gradients, compared with f64, and
+//! training steps.
 
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use crate::model::BackboneKind;
 pub(crate) struct SelfTest {
     /// Largest difference of y, dx and dw from f64, relative to the largest value of each.
     pub conv_error: f64,
-    /// The same with activations in half precision, where the device stores them so.
+    /// The same with activations in half precision, if the device can store them that way.
     pub half_error: Option<f64>,
     /// Whether both are within the precision of the device's arithmetic.
     pub sound: bool,
@@ -36,7 +36,7 @@ pub(crate) enum SelfTestError {
     Step(#[from] BenchError),
 }
 
-/// Tolerance of f32 with another order of summation.
+/// Tolerance of f32 with a different order of summation.
 const F32: f64 = 1e-5;
 /// Tolerance if operands are rounded to TF32 (CUDA's matrix units).
 const TF32: f64 = 5e-3;
@@ -75,7 +75,7 @@ impl SelfTest {
 }
 
 impl SelfTest {
-    /// The errors as text.
+    /// Returns the errors as text.
     pub(crate) fn errors(&self) -> String {
         let mut text = format!("relative error {:.1e}", self.conv_error);
         if let Some(error) = self.half_error {
@@ -120,7 +120,7 @@ fn conv_error(compute: &Compute, half: bool) -> Result<f64, SelfTestError> {
     Ok(worst)
 }
 
-/// Pseudo-random numbers between −1 and 1 (a linear congruential generator, Knuth's MMIX).
+/// Returns pseudo-random numbers between −1 and 1 (a linear congruential generator, Knuth's MMIX).
 fn numbers(count: usize, seed: u64) -> Vec<f32> {
     let mut state = seed;
     let next = || {
@@ -131,7 +131,7 @@ fn numbers(count: usize, seed: u64) -> Vec<f32> {
     std::iter::repeat_with(next).take(count).collect()
 }
 
-/// y, dx and dw by the definition, in f64.
+/// Computes y, dx and dw by definition, in f64.
 fn reference(shape: &ConvShape, x: &[f32], w: &[f32], dy: &[f32]) -> [Vec<f64>; 3] {
     let [n, c, t, h, wide] = shape.x();
     let [_, k, to, ho, wo] = shape.y();

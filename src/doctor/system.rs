@@ -23,7 +23,7 @@ pub(crate) struct Build {
 }
 
 impl Build {
-    /// This program.
+    /// Describes this program.
     pub(crate) fn this() -> Self {
         let processors = if cfg!(target_feature = "avx2") {
             "x86-64 with AVX2"
@@ -90,8 +90,8 @@ impl Machine {
         }
     }
 
-    /// The command that installs packages here, to be appended to a message, given the package names
-    /// of Debian, Fedora, Arch, openSUSE and Alpine. Empty on other systems.
+    /// Returns the command that installs packages here, to be appended to a message, given the
+    /// package names of Debian, Fedora, Arch, openSUSE and Alpine. Empty on other systems.
     pub(super) fn install(&self, packages: [&str; 5]) -> String {
         let [debian, fedora, arch, suse, alpine] = packages;
         let command = |name: &str| match name {
@@ -109,7 +109,7 @@ impl Machine {
     }
 }
 
-/// Detects a container by what container engines leave behind.
+/// Detects a container by the traces that container engines leave.
 fn container() -> Option<String> {
     let exists = |path: &str| std::path::Path::new(path).exists();
     if exists("/.dockerenv") {

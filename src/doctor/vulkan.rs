@@ -32,7 +32,7 @@ const LOADER: Option<&str> = Some("libvulkan.so.1");
 const LOADER: Option<&str> = None;
 
 impl Vulkan {
-    /// `None` on systems without such a loader (macOS).
+    /// Inspects the installation; `None` on systems without such a loader (macOS).
     pub(super) fn inspect() -> Option<Self> {
         let loader = can_open(LOADER?);
         let variables = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
@@ -69,7 +69,7 @@ impl Vulkan {
         let mut problems = Vec::new();
         let nvidia_driver = self.drivers.iter().any(|name| name.starts_with("nvidia"));
         if let (Some(variable), []) = (self.chosen_by, self.drivers.as_slice()) {
-            problems.push(format!("no Vulkan driver: {variable} names no file that exists"));
+            problems.push(format!("no Vulkan driver: no file named by {variable} exists"));
         } else if self.nvidia && !nvidia_driver && self.chosen_by.is_none() {
             problems.push(match machine.container.is_some() {
                 true => "there is an NVIDIA card, but its Vulkan driver is not in this container: \
@@ -97,8 +97,8 @@ impl Vulkan {
                 "libglvnd libxcb",
             ]);
             problems.push(format!(
-                "NVIDIA's Vulkan driver is installed, but does not start, as where the libraries of \
-                 GLVND and X11 are missing{install}"
+                "NVIDIA's Vulkan driver is installed but does not start, perhaps because the \
+                 libraries of GLVND and X11 are missing{install}"
             ));
         } else if !devices.iter().any(|device| device.api == "vulkan") {
             problems.push(
@@ -129,7 +129,7 @@ fn can_open(_: &str) -> bool {
     false
 }
 
-/// The manifests' names without extension.
+/// Returns the names of the drivers' manifests, without extension.
 fn drivers(chosen_by: Option<&str>) -> Vec<String> {
     let mut found: Vec<PathBuf> = match chosen_by.and_then(std::env::var_os) {
         Some(files) => std::env::split_paths(&files).filter(|file| file.exists()).collect(),
@@ -160,7 +160,7 @@ fn manifest_folders() -> Vec<PathBuf> {
     roots.into_iter().map(|root| root.join("vulkan/icd.d")).collect()
 }
 
-/// Render nodes that exist but may not be opened.
+/// Returns the render nodes that exist but that this user may not open.
 fn forbidden() -> Vec<String> {
     let nodes = std::fs::read_dir("/dev/dri").into_iter().flatten().flatten();
     let render = |path: &PathBuf| {

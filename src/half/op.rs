@@ -17,22 +17,22 @@ use super::wgsl::{self, CastKernel};
 use crate::kernels::storage::Storage;
 use crate::kernels::{host, launch};
 
-/// The operations as Burn dispatches them; gradients come with `Autodiff`'s implementation.
+/// The operations as Burn dispatches them; the implementation for `Autodiff` adds the gradients.
 #[backend_extension(Autodiff, Cube, Flex)]
 pub(crate) trait HalfOps: Backend {
-    /// The values in another type.
+    /// Converts the values to another type.
     fn cast_stored(x: FloatTensor<Self>, to: FloatDType) -> FloatTensor<Self>;
 
-    /// The tensor twice.
+    /// Returns the tensor twice.
     fn fork(x: FloatTensor<Self>) -> (FloatTensor<Self>, FloatTensor<Self>);
 }
 
-/// What the backward passes do on plain tensors.
+/// Operations of the backward passes, on plain tensors.
 trait HalfKernels: HalfOps {
-    /// A gradient in another type.
+    /// Converts a gradient to another type.
     fn cast_gradient(gradient: FloatTensor<Self>, to: FloatDType) -> FloatTensor<Self>;
 
-    /// The sum of two gradients of one type.
+    /// Adds two gradients of the same type.
     fn add_gradients(a: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
@@ -81,7 +81,7 @@ impl HalfKernels for CubeBackend {
     }
 }
 
-/// `x` in another type, by our kernel; `None` where it does not serve.
+/// Converts `x` with our kernel; `None` where the kernel cannot do it.
 fn cast(x: &CubeTensor, to: FloatDType, is_gradient: bool) -> Option<CubeTensor> {
     let limits = launch::limits(&x.device)?;
     let half = Storage::of(DType::F16, &limits);
@@ -96,7 +96,7 @@ fn cast(x: &CubeTensor, to: FloatDType, is_gradient: bool) -> Option<CubeTensor>
     run(kernel, &[x], target)
 }
 
-/// The sum of two gradients in half precision, likewise.
+/// Adds two gradients in half precision, likewise.
 fn add(a: &CubeTensor, b: &CubeTensor) -> Option<CubeTensor> {
     let half = [a, b].iter().all(|gradient| gradient.dtype == DType::F16);
     if half { run(CastKernel::Add, &[a, b], Storage::Gradient) } else { None }
@@ -106,7 +106,7 @@ fn run(kernel: CastKernel, operands: &[&CubeTensor], target: Storage) -> Option<
     let first = operands.first()?;
     let (shape, limits) = (first.shape(), launch::limits(&first.device)?);
     let plan = wgsl::plan(kernel, shape.num_elements(), &limits)
-        .inspect_err(|error| log::debug!("{shape:?} by Burn's operation: {error}"))
+        .inspect_err(|error| log::debug!("Burn's operation is used for {shape:?}: {error}"))
         .ok()?;
     let operands: Vec<_> =
         operands.iter().map(|&operand| launch::stored(operand.clone())).collect();
@@ -116,19 +116,19 @@ fn run(kernel: CastKernel, operands: &[&CubeTensor], target: Storage) -> Option<
     Some(y)
 }
 
-/// A tensor that a kernel of this device wrote, in the type of `like`.
+/// Converts a tensor, written by a kernel of this device, to the type of `like`.
 pub(super) fn converted(y: CubeTensor, like: &CubeTensor, is_gradient: bool) -> CubeTensor {
     if y.dtype == like.dtype {
         return y;
     }
-    cast(&y, like.dtype.into(), is_gradient).expect("what a kernel wrote can be converted")
+    cast(&y, like.dtype.into(), is_gradient).expect("a tensor that a kernel wrote can be converted")
 }
 
 #[derive(Debug)]
 struct Cast;
 
 impl<B: HalfKernels> Backward<B, 1> for Cast {
-    /// The type of the operand, which its gradient gets.
+    /// Type of the operand, to which its gradient is converted.
     type State = FloatDType;
 
     fn backward(self, ops: Ops<FloatDType, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -140,16 +140,16 @@ impl<B: HalfKernels> Backward<B, 1> for Cast {
     }
 }
 
-/// The gradient of the branch of a fork that came first, for the other one to add its own.
-type Meeting<B> = Arc<Mutex<Option<FloatTensor<B>>>>;
+/// Gradient of the branch of a fork that comes first; the other branch adds its own.
+type FirstGradient<B> = Arc<Mutex<Option<FloatTensor<B>>>>;
 
 #[derive(Debug)]
 struct Branch;
 
 impl<B: HalfKernels> Backward<B, 1> for Branch {
-    type State = Meeting<B>;
+    type State = FirstGradient<B>;
 
-    fn backward(self, ops: Ops<Meeting<B>, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+    fn backward(self, ops: Ops<FirstGradient<B>, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = grads.consume::<B>(&ops.node);
         let [parent] = ops.parents;
         let mut waiting = ops.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -174,11 +174,11 @@ impl<B: HalfKernels, C: CheckpointStrategy> HalfOps for Autodiff<B, C> {
     }
 
     fn fork(x: FloatTensor<Self>) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let meeting = Meeting::<B>::default();
+        let first_gradient = FirstGradient::<B>::default();
         let (first, second) = (x.node(), x.node());
         let (a, b) = B::fork(x.into_primitive());
         let branch = |node, x| match Branch.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => prep.finish(Arc::clone(&meeting), x),
+            OpsKind::Tracked(prep) => prep.finish(Arc::clone(&first_gradient), x),
             OpsKind::UnTracked(prep) => prep.finish(x),
         };
         (branch(first, a), branch(second, b))

@@ -7,7 +7,8 @@ use crate::kernels;
 use crate::options::choices;
 
 choices! {
-    /// How activations are stored, what is kept of them for the backward pass, and their gradients.
+    /// Storage of activations, of the values kept of them for the backward pass, and of their
+    /// gradients.
     pub Precision {
         /// In f32.
         F32 = "f32",
@@ -20,13 +21,13 @@ choices! {
 }
 
 impl Precision {
-    /// The one in which activations are.
+    /// Returns [`Self::F16`] if activations are in half precision, otherwise [`Self::F32`].
     pub fn of(half: bool) -> Self {
         if half { Self::F16 } else { Self::F32 }
     }
 
-    /// Whether activations on a device are stored in half precision, and a line for the user where
-    /// that was asked for and is not done.
+    /// Returns whether activations on a device are stored in half precision, and a note for the
+    /// user if that was requested but is not possible.
     pub fn on(self, compute: &Compute) -> (bool, Option<String>) {
         let limits = kernels::limits(&compute.device);
         match (self, limits) {
@@ -45,12 +46,12 @@ impl Precision {
     }
 }
 
-/// What a run on a device says of it.
+/// Describes the precision of a run on a device.
 pub fn describe(half: bool, device: &Device) -> String {
     match kernels::limits(device) {
         Some(limits) if half => {
             let how = if limits.shader_f16 { "native" } else { "packed" };
-            format!("activations in f16 ({how}), all else in f32")
+            format!("activations in f16 ({how}), everything else in f32")
         }
         _ => "f32".to_owned(),
     }

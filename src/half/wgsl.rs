@@ -4,10 +4,10 @@ use crate::kernels::layout::{Layout, Record, wgsl_struct};
 use crate::kernels::plan::{self, DeviceLimits, Launch, PlanError, Shader, Slot, fill, fits, fold};
 use crate::kernels::storage::Storage;
 
-/// A conversion's or a sum's launch.
+/// Launch of a conversion or a sum.
 pub(crate) type CastPlan = plan::Plan<CastKernel>;
 
-/// Which way, and how the f16 are seen.
+/// A conversion, with the form in which shaders access the f16 values, or a sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum CastKernel {
     /// f32 to f16.
@@ -27,7 +27,7 @@ wgsl_struct! {
 const THREADS: u32 = 64;
 
 impl CastKernel {
-    /// Every variant.
+    /// Returns every variant.
     pub(crate) fn variants() -> Vec<Self> {
         let mut variants = vec![Self::ToHalf(Storage::Gradient), Self::Add];
         variants.extend(Storage::HALVES.map(Self::ToHalf));
@@ -89,7 +89,8 @@ impl Shader for CastKernel {
     }
 }
 
-/// The conversion of so many values in f32 to how `half` says. Operands: 0 `x`; 1 `y`, written.
+/// Plans the conversion of `values` values from f32 to the form `half`. Operands: 0 `x`; 1 `y`,
+/// written.
 pub(crate) fn to_half(
     half: Storage,
     values: usize,
@@ -98,8 +99,8 @@ pub(crate) fn to_half(
     plan(CastKernel::ToHalf(half), values, limits)
 }
 
-/// The conversion or sum of so many values. Operands: 0 the tensor, for a sum 1 the other one; the
-/// last one is written.
+/// Plans the conversion or sum of `values` values. Operands: 0 the tensor and, for a sum, 1 the
+/// other one; the last operand is written.
 pub(super) fn plan(
     kernel: CastKernel,
     values: usize,
@@ -107,7 +108,7 @@ pub(super) fn plan(
 ) -> Result<CastPlan, PlanError> {
     fits(values, limits)?;
     let groups = fold(values.div_ceil(4 * THREADS as usize), 1, limits)?;
-    // The sum has one operand more.
+    // The sum has one more operand.
     let count = if kernel == CastKernel::Add { 3 } else { 2 };
     let buffers = (0..count).map(Slot::Operand).collect();
     let params = CastParams { values: values as u32 };

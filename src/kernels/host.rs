@@ -1,14 +1,14 @@
-//! Burn's CPU tensors as slices, and what has been read from any device.
+//! Burn's CPU tensors as slices, and values that were read back from any device.
 
 use std::borrow::Cow;
 
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{DType, TensorData};
 
-/// The values of an f32 tensor in their logical order, copied only where they are not contiguous.
+/// Returns the values of an f32 tensor in logical order, copied only if they are not contiguous.
 ///
 /// # Panics
-/// If the tensor is not f32, which is all that the kernels take.
+/// If the tensor is not f32, the only type that the kernels take.
 pub(crate) fn values(tensor: &FlexTensor) -> Cow<'_, [f32]> {
     match tensor.as_slice::<f32>() {
         Some(values) => Cow::Borrowed(values),
@@ -21,8 +21,8 @@ pub(crate) fn values(tensor: &FlexTensor) -> Cow<'_, [f32]> {
     }
 }
 
-/// Values that were read from a tensor, in one copy. (`TensorData::try_into_vec` looks at each of them
-/// first.)
+/// Copies the values that were read back from a tensor. (`TensorData::try_into_vec` makes another
+/// pass over them first.)
 ///
 /// # Panics
 /// If they are not f32.
@@ -31,12 +31,12 @@ pub(crate) fn floats(data: &TensorData) -> Vec<f32> {
     bytemuck::pod_collect_to_vec(data.as_bytes())
 }
 
-/// A tensor of these values.
+/// Creates a tensor of these values.
 pub(crate) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
 }
 
-/// The tensor with exactly its own values in its storage, in their logical order.
+/// Returns the tensor with exactly its own values in its storage, in logical order.
 pub(crate) fn whole(tensor: FlexTensor) -> FlexTensor {
     let whole = tensor.to_contiguous();
     // The clone behind `to_contiguous` must not make the storage look shared.

@@ -17,36 +17,36 @@ use super::registry::PerDevice;
 use super::storage::Storage;
 use crate::device::{self, AdapterTraits};
 
-/// Storage buffers that a device must bind at once: as many as convolution and normalisation need.
-/// Kernels that bind more take as many as there are.
+/// Number of storage buffers that a device must bind at once: as many as convolution and
+/// normalisation need. Kernels that can bind more use as many as the device allows.
 const BINDINGS: u32 = 8;
 
-/// What the planners must know of a device; `None` where its kernels are not compiled as WGSL,
-/// where it cannot bind enough buffers, or where its compiler would refuse them.
+/// Returns what the planners need to know about a device; `None` if its kernels are not compiled as
+/// WGSL, if it cannot bind enough buffers, or if its compiler would refuse the kernels.
 pub(crate) fn limits(device: &CubeDevice) -> Option<DeviceLimits> {
     let CubeDevice::Wgpu(adapter) = device else {
         return None;
     };
-    // Querying the driver is slow, and a network asks for every layer.
+    // Querying the driver is slow, and every layer of a network needs the limits.
     static LIMITS: PerDevice<Option<DeviceLimits>> = PerDevice::new();
     let api = || device::api_of(device).unwrap_or(adapter.backend);
     let limits = *LIMITS.get_or_insert(device, || query(&device.client(), api()));
-    limits.map(super::pretended)
+    limits.map(super::overridden)
 }
 
 fn query(client: &Client, api: WgpuBackend) -> Option<DeviceLimits> {
     let properties = client.properties();
     let hardware = &properties.hardware;
-    // The name carries the shader language that the runtime settled on: a build with Burn's
-    // SPIR-V or MSL compiler would refuse the source at launch. cubecl keeps one binding back.
+    // The client's name contains the shader language that the runtime has chosen: a build with
+    // Burn's SPIR-V or MSL compiler would refuse the source at launch. CubeCL reserves one binding.
     if !client.name().ends_with("<wgsl>") || hardware.max_bindings + 1 < BINDINGS {
         return None;
     }
     let (x, y, z) = hardware.max_cube_count;
     let name = &properties.identity.name;
     let adapter = device::adapter_traits(name, api);
-    // FXC refuses barriers in loops that it cannot prove uniform. Ours end where read-only parameters
-    // say, but no shader has been tried with it.
+    // FXC refuses barriers in loops that it cannot prove uniform. The bounds of ours are read-only
+    // parameters, but no shader has been tried with it.
     if adapter.fxc {
         log::warn!(
             "{name}: Direct3D 12 lacks its newer shader compiler, so Burn's own, slower kernels \
@@ -70,15 +70,16 @@ fn query(client: &Client, api: WgpuBackend) -> Option<DeviceLimits> {
     })
 }
 
-/// A device's matrix units, for subgroups of its smallest size. On a software rasteriser they would
-/// save nothing; `POLYVIEW_WITHOUT_MATRIX_UNITS=1` does without, to compare, or where a driver fails.
+/// Returns a device's matrix units, for subgroups of its smallest size. On a software rasteriser
+/// they would save nothing; `POLYVIEW_WITHOUT_MATRIX_UNITS=1` turns them off, for comparisons or
+/// where a driver fails.
 fn matrix_units(adapter: &AdapterTraits, lanes: u32) -> Option<MatrixUnits> {
     let wanted = std::env::var_os("POLYVIEW_WITHOUT_MATRIX_UNITS").is_none();
     let size = adapter.matrix_size.filter(|_| wanted && !adapter.software && lanes > 0)?;
     Some(MatrixUnits { size, lanes, scalars: adapter.metal, emulated: false })
 }
 
-/// One variant of a shader, as Burn takes it.
+/// One variant of a shader, in the form that Burn expects.
 struct Source<K> {
     kernel: K,
 }
@@ -95,8 +96,8 @@ impl<K: Shader> KernelSource for Source<K> {
     }
 
     fn id(&self) -> KernelId {
-        // Unchecked: every index is guarded where it can leave its buffer, and loops are bounded by
-        // what the planner wrote.
+        // Unchecked: every index that could exceed its buffer is guarded, and loops are bounded by
+        // the planner's parameters.
         KernelId::new::<Self>()
             .info(self.kernel)
             .cube_dim(self.dim().into())
@@ -108,7 +109,7 @@ impl<K: Shader> KernelSource for Source<K> {
     }
 }
 
-/// Queues a plan's launches. `operands` are in the order that its planner documents; one that the
+/// Queues a plan's launches. `operands` are in the order that its planner documents; those that the
 /// plan does not use may be any buffer.
 pub(crate) fn run<K: Shader>(client: &Client, plan: &Plan<K>, operands: &[&Handle]) {
     let scratch: Vec<Handle> = plan.scratch.iter().map(|&bytes| client.empty(bytes)).collect();
@@ -136,9 +137,9 @@ pub(crate) fn run<K: Shader>(client: &Client, plan: &Plan<K>, operands: &[&Handl
     }
 }
 
-/// A launch's parameters, which Burn binds after the buffers. It keeps them by content in memory of
-/// their own and writes new ones without a submit, where an upload into a buffer would submit
-/// everything queued before it.
+/// Packs a launch's parameters, which Burn binds after the buffers. Burn caches them by content in
+/// separate memory and writes new ones without a submit, whereas an upload into a buffer would
+/// submit everything queued before it.
 fn parameters(words: &[u32]) -> MetadataBindingInfo {
     // The size of a struct is a multiple of its alignment, 16 bytes at most.
     let whole = words.len().next_multiple_of(4);
@@ -147,7 +148,7 @@ fn parameters(words: &[u32]) -> MetadataBindingInfo {
     MetadataBindingInfo::custom((0..whole).step_by(2).map(pair).collect())
 }
 
-/// The tables in buffers of their own, by one upload: each upload submits what is queued.
+/// Uploads the tables into separate buffers at once: each upload submits what is queued.
 fn upload(client: &Client, tables: &[Vec<u32>]) -> Vec<Handle> {
     if tables.is_empty() {
         return Vec::new();
@@ -170,20 +171,20 @@ fn upload(client: &Client, tables: &[Vec<u32>]) -> Vec<Handle> {
     ranges.into_iter().map(part).collect()
 }
 
-/// An operand of a kernel: the tensor with its values in their logical order.
+/// Returns the tensor as an operand of a kernel, with its values in logical order.
 ///
 /// # Panics
-/// If it is not f32, which is all that the kernels take besides activations.
+/// If it is not f32, the only type that the kernels take besides activations.
 pub(crate) fn contiguous(tensor: CubeTensor) -> CubeTensor {
     assert_eq!(tensor.dtype, DType::F32, "an operand of a kernel");
     into_contiguous(tensor)
 }
 
-/// Activations as an operand of a kernel, in f32 or in half precision.
+/// Returns activations as an operand of a kernel, in f32 or in half precision.
 ///
 /// # Panics
-/// If they are of another type, or in half precision and not contiguous: only kernels of ours make
-/// such tensors, and no device needs to know how to copy them.
+/// If they are of another type, or in half precision and not contiguous: only our kernels create
+/// such tensors, and they write them contiguously, so devices need not be able to copy them.
 pub(crate) fn stored(tensor: CubeTensor) -> CubeTensor {
     if tensor.dtype == DType::F16 {
         assert!(tensor.is_contiguous(), "activations in half precision");
@@ -192,12 +193,12 @@ pub(crate) fn stored(tensor: CubeTensor) -> CubeTensor {
     contiguous(tensor)
 }
 
-/// An f32 tensor on the device of `like`, for a kernel to fill.
+/// Allocates an f32 tensor on the device of `like`, for a kernel to fill.
 pub(crate) fn empty<const D: usize>(like: &CubeTensor, shape: [usize; D]) -> CubeTensor {
     empty_on(like.client.clone(), like.device.clone(), shape)
 }
 
-/// An f32 tensor on a device, for a kernel to fill.
+/// Allocates an f32 tensor on a device, for a kernel to fill.
 pub(crate) fn empty_on<const D: usize>(
     client: Client,
     device: CubeDevice,
@@ -206,7 +207,7 @@ pub(crate) fn empty_on<const D: usize>(
     allocate(client, device, Shape::from(shape), Storage::F32)
 }
 
-/// A tensor of activations on the device of `like`, for a kernel to fill.
+/// Allocates a tensor of activations on the device of `like`, for a kernel to fill.
 pub(crate) fn empty_stored(
     like: &CubeTensor,
     shape: impl Into<Shape>,
@@ -216,13 +217,13 @@ pub(crate) fn empty_stored(
 }
 
 fn allocate(client: Client, device: CubeDevice, shape: Shape, storage: Storage) -> CubeTensor {
-    // A binding of less than one vec4 is refused where four values make an element.
+    // A binding smaller than a vec4 is refused where an element consists of four values.
     let handle = client.empty(storage.bytes(shape.num_elements()).max(16));
     CubeTensor::new_contiguous(client, device, shape, handle, storage.dtype())
 }
 
-/// Values of a contiguous f32 tensor from `start` on, as a tensor of their own in the same memory.
-/// `start` is a multiple of 64, so that it can be bound by itself.
+/// Returns a part of a contiguous f32 tensor, from the value `start` on, as a tensor in the same
+/// memory. `start` must be a multiple of 64, so that the part can be bound separately.
 pub(crate) fn part<const D: usize>(of: &CubeTensor, start: usize, shape: [usize; D]) -> CubeTensor {
     let (end, all) = (start + shape.iter().product::<usize>(), of.shape().num_elements());
     let handle =

@@ -7,7 +7,7 @@
 
 /// A field's type: scalars and vectors of 32 bits per component.
 pub(crate) trait Value: Copy {
-    /// As WGSL spells it.
+    /// Name of the type in WGSL.
     const TYPE: &'static str;
 
     /// Appends the bits of its components.
@@ -45,21 +45,21 @@ values! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Field {
     pub name: &'static str,
-    /// As WGSL spells it.
+    /// Name of the type in WGSL.
     pub ty: &'static str,
-    /// Bytes from the start of the struct.
+    /// Offset from the start of the struct, bytes.
     pub offset: usize,
 }
 
-/// What a WGSL struct has to look like.
+/// Expected layout of a WGSL struct.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     /// The struct's name in WGSL.
     pub name: &'static str,
     pub fields: &'static [Field],
-    /// Bytes, without the tail.
+    /// Size without the tail, bytes.
     pub size: usize,
-    /// A runtime-sized array behind the fields.
+    /// Runtime-sized array after the fields.
     pub tail: Option<Tail>,
 }
 
@@ -70,10 +70,10 @@ pub(crate) struct Tail {
     pub element: Element,
 }
 
-/// What a runtime-sized array consists of.
+/// Elements of a runtime-sized array.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Element {
-    /// A scalar or vector, as WGSL spells it.
+    /// A scalar or vector, by its name in WGSL.
     Value(&'static str),
     Struct(&'static Layout),
 }
@@ -82,10 +82,10 @@ pub(crate) enum Element {
 pub(crate) trait Record {
     const LAYOUT: &'static Layout;
 
-    /// Appends the struct as it lies in memory.
+    /// Appends the struct's representation in memory.
     fn push(&self, words: &mut Vec<u32>);
 
-    /// The struct as it lies in memory.
+    /// Returns the struct's representation in memory.
     fn words(&self) -> Vec<u32> {
         let mut words = Vec::with_capacity(Self::LAYOUT.size / 4);
         self.push(&mut words);
@@ -93,7 +93,8 @@ pub(crate) trait Record {
     }
 }
 
-/// Consecutive records, for a buffer that a shader declares as an array of them.
+/// Returns the words of consecutive records, for a buffer that a shader declares as an array of
+/// them.
 pub(crate) fn array_words<R: Record>(records: impl IntoIterator<Item = R>) -> Vec<u32> {
     let mut words = Vec::new();
     records.into_iter().for_each(|record| record.push(&mut words));
@@ -101,7 +102,7 @@ pub(crate) fn array_words<R: Record>(records: impl IntoIterator<Item = R>) -> Ve
 }
 
 /// Declares a struct with the same layout in Rust and in WGSL, where it is called `as "Name"`;
-/// `then name: [element]` adds a runtime-sized array behind its fields.
+/// `then name: [element]` adds a runtime-sized array after its fields.
 macro_rules! wgsl_struct {
     (@tail) => { None };
     (@tail $tail:ident, $element:expr) => {

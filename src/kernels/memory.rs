@@ -1,5 +1,5 @@
-//! Peak device memory, sampled at each launch of our kernels: what the estimate of a step's memory is
-//! tested against.
+//! Peak device memory, sampled at each launch of our kernels. Tests compare the estimate of a
+//! step's memory with it.
 
 use std::cell::RefCell;
 
@@ -10,12 +10,12 @@ use serde::Serialize;
 
 use super::cube_device;
 
-/// Bytes of a device's memory.
+/// Peak use of a device's memory, bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct MemoryPeak {
-    /// In tensors, scratch buffers and parameters of launches.
+    /// Memory in tensors, scratch buffers and launch parameters.
     pub in_use: u64,
-    /// Allocated on the device, in use or not.
+    /// Memory allocated on the device, in use or not.
     pub reserved: u64,
 }
 
@@ -23,27 +23,27 @@ thread_local! {
     static PEAK: RefCell<Option<MemoryPeak>> = const { RefCell::new(None) };
 }
 
-/// Runs `work` and returns the most memory that this thread took on the device meanwhile. Burn
-/// allocates for each thread separately, so other threads do not count. `None` where our kernels do
-/// not run.
+/// Runs `work` and returns its result with the most memory that this thread used on the device
+/// meanwhile. Burn allocates for each thread separately, so other threads do not count. `None`
+/// where our kernels do not run.
 pub fn peak_of<R>(device: &Device, work: impl FnOnce() -> R) -> Option<(R, MemoryPeak)> {
     super::limits(device)?;
     let client = cube_device(device)?.client();
-    let around = PEAK.replace(Some(MemoryPeak::default()));
+    let outer = PEAK.replace(Some(MemoryPeak::default()));
     let result = work();
     observe(&client);
-    let peak = PEAK.replace(around).expect("it was set above, and a call within puts it back");
-    // What a call around this one has counted goes on.
-    PEAK.with_borrow_mut(|around| {
-        if let Some(around) = around {
-            around.in_use = around.in_use.max(peak.in_use);
-            around.reserved = around.reserved.max(peak.reserved);
+    let peak = PEAK.replace(outer).expect("the peak was set above, and nested calls restore it");
+    // An enclosing call counts this peak, too.
+    PEAK.with_borrow_mut(|outer| {
+        if let Some(outer) = outer {
+            outer.in_use = outer.in_use.max(peak.in_use);
+            outer.reserved = outer.reserved.max(peak.reserved);
         }
     });
     Some((result, peak))
 }
 
-/// Counts what is in use now, within [`peak_of`].
+/// Samples the memory in use now, if called within [`peak_of`].
 pub(super) fn observe(client: &Client) {
     PEAK.with_borrow_mut(|peak| {
         let Some(peak) = peak else { return };

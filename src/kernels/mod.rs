@@ -1,8 +1,8 @@
-//! The one launch path of the hand-written kernels. A planner of an operation (`crate::conv`,
+//! The launch path shared by all hand-written kernels. The planner of an operation (`crate::conv`,
 //! `crate::norm`, `crate::optim`, `crate::augment`) turns sizes and `DeviceLimits` into a
-//! `plan::Plan`; `launch` executes it. Kernel parameters are structs with one `layout` in
-//! Rust and WGSL. On the CPU the kernels are plain functions of `polyview_cpu`; `host` and
-//! `pool` turn Burn's tensors into slices and back.
+//! `plan::Plan`; `launch` executes it. Kernel parameters are structs with the same `layout` in Rust
+//! and WGSL. On the CPU the kernels are plain functions of `polyview_cpu`; `host` and `pool` turn
+//! Burn's tensors into slices and back.
 
 pub(crate) mod host;
 pub(crate) mod launch;
@@ -28,7 +28,7 @@ use burn::tensor::{DType, Device, Tensor};
 pub use crate::device::Vendor;
 pub use plan::{DeviceLimits, MatrixUnits, PlanError};
 
-/// Which implementation an operation takes.
+/// The implementation that an operation uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Implementation {
     /// Our compute shaders, on wgpu devices whose kernels Burn compiles as WGSL.
@@ -39,15 +39,15 @@ pub enum Implementation {
     Burn,
 }
 
-/// Changes a device's limits, for [`with_limits`].
+/// A function that changes a device's limits, for [`with_limits`].
 pub type ChangedLimits = fn(DeviceLimits) -> DeviceLimits;
 
 thread_local! {
     static STOCK: Cell<bool> = const { Cell::new(false) };
-    static PRETENDED: Cell<Option<ChangedLimits>> = const { Cell::new(None) };
+    static LIMITS_OVERRIDE: Cell<Option<ChangedLimits>> = const { Cell::new(None) };
 }
 
-/// Runs `work` with a thread's setting, and sets it back afterwards, even after a panic.
+/// Runs `work` with a thread-local setting, which is restored afterwards, even after a panic.
 fn with_setting<T: 'static, R>(
     setting: &'static LocalKey<Cell<T>>,
     value: T,
@@ -65,20 +65,20 @@ fn with_setting<T: 'static, R>(
     work()
 }
 
-/// Runs `work` with Burn's own operations on every device, in this thread: for comparisons.
+/// Runs `work` with Burn's own operations on every device, in this thread, for comparisons.
 pub fn with_stock<R>(work: impl FnOnce() -> R) -> R {
     with_setting(&STOCK, true, work)
 }
 
-/// Runs `work` with the kernels that devices with other limits would take, in this thread: for tests
-/// of a GPU's kernels on a software rasteriser.
+/// Runs `work` with the kernels that a device with other limits would use, in this thread, for
+/// tests of a GPU's kernels on a software rasteriser.
 pub fn with_limits<R>(limits: ChangedLimits, work: impl FnOnce() -> R) -> R {
-    with_setting(&PRETENDED, Some(limits), work)
+    with_setting(&LIMITS_OVERRIDE, Some(limits), work)
 }
 
-/// A device's limits, changed within [`with_limits`].
-fn pretended(limits: DeviceLimits) -> DeviceLimits {
-    PRETENDED.get().map_or(limits, |change| change(limits))
+/// Returns a device's limits, changed if this is called within [`with_limits`].
+fn overridden(limits: DeviceLimits) -> DeviceLimits {
+    LIMITS_OVERRIDE.get().map_or(limits, |change| change(limits))
 }
 
 /// Whether this thread is within [`with_stock`].
@@ -86,7 +86,7 @@ pub(crate) fn stock_wanted() -> bool {
     STOCK.get()
 }
 
-/// The device underneath, where it is one of CubeCL's.
+/// Returns the underlying device if it is one of CubeCL's.
 pub(crate) fn cube_device(device: &Device) -> Option<CubeDevice> {
     match device.clone().without_autodiff().as_dispatch() {
         DispatchDevice::Cube(device) => Some(device.clone()),
@@ -94,13 +94,13 @@ pub(crate) fn cube_device(device: &Device) -> Option<CubeDevice> {
     }
 }
 
-/// What planners must know of a device; `None` where it does not take our shaders.
+/// Returns what the planners need to know about a device; `None` if it cannot run our shaders.
 pub fn limits(device: &Device) -> Option<DeviceLimits> {
     launch::limits(&cube_device(device)?)
 }
 
 impl Implementation {
-    /// What operations on this device take.
+    /// Returns the implementation that operations on this device use.
     pub fn of(device: &Device) -> Self {
         if stock_wanted() {
             return Self::Burn;
@@ -111,7 +111,8 @@ impl Implementation {
         }
     }
 
-    /// What operations on this tensor take: the kernels take f32, and activations in f16 on wgpu.
+    /// Returns the implementation that operations on this tensor use: our kernels take f32, and
+    /// activations in f16 on wgpu.
     pub fn of_tensor<const D: usize>(tensor: &Tensor<D>) -> Self {
         match (tensor.dtype(), Self::of(&tensor.device())) {
             (DType::F32, any) => any,

@@ -1,5 +1,5 @@
-//! What a planner hands to the launcher: scratch buffers, tables and launches in order. Nothing
-//! here talks to a GPU.
+//! Plans that planners hand to the launcher: scratch buffers, tables and launches in order. Nothing
+//! here accesses a GPU.
 
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::layout::{Layout, Record};
 use crate::device::Vendor;
 
-/// A device, as far as the choice of kernels depends on it.
+/// Properties of a device that the choice of kernels depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DeviceLimits {
     /// Bytes of workgroup memory that one workgroup may use.
@@ -22,7 +22,7 @@ pub struct DeviceLimits {
     pub max_binding_bytes: usize,
     /// Buffers that one launch may bind, the parameters included.
     pub bindings: u32,
-    /// Smallest and largest subgroup of the device; `[8, 128]` where Burn does not know them.
+    /// Smallest and largest subgroup size; `[8, 128]` where Burn does not know it.
     pub subgroup: [u32; 2],
     /// Whether shaders may use subgroup operations.
     pub subgroup_operations: bool,
@@ -31,28 +31,29 @@ pub struct DeviceLimits {
     /// Whether shaders run on the CPU, where barriers are expensive and workgroup memory is no
     /// faster than any other.
     pub software: bool,
-    /// Who made it, which says how many registers an invocation has.
+    /// Vendor of the device, which determines how many registers an invocation has.
     pub vendor: Vendor,
-    /// Its matrix units, where WGSL can use them for f16; their results are not checked yet.
+    /// Matrix units, if WGSL can use them for f16. Their results have not been checked yet.
     pub matrix_units: Option<MatrixUnits>,
 }
 
-/// Units that multiply square matrices of f16 and add the product to one of f32, a subgroup at a time.
+/// Units with which a subgroup multiplies square matrices of f16 and adds the product to an f32
+/// matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MatrixUnits {
-    /// Rows and columns of a matrix.
+    /// Number of rows and columns of a matrix.
     pub size: u32,
-    /// Invocations of a subgroup.
+    /// Number of invocations in a subgroup.
     pub lanes: u32,
-    /// Whether they load matrices from arrays of single values, as Metal has it, or from arrays of four,
-    /// which are stored with fewer instructions.
+    /// Whether matrices are loaded from arrays of single values, as Metal requires, instead of
+    /// arrays of vec4, which take fewer instructions to store.
     pub scalars: bool,
-    /// Whether each invocation multiplies and adds instead: for tests where there are no such units.
+    /// Whether ordinary instructions emulate the units, for tests on devices without them.
     pub emulated: bool,
 }
 
 impl DeviceLimits {
-    /// What every WebGPU device offers.
+    /// Limits that every WebGPU device offers.
     pub const WEBGPU: Self = Self {
         workgroup_memory: 16 << 10,
         max_invocations: 256,
@@ -79,22 +80,22 @@ pub(crate) trait Shader: Copy + Eq + Hash + Debug + Send + Sync + 'static {
     /// Invocations of a workgroup, all along x.
     fn workgroup_size(&self) -> u32;
 
-    /// The struct that the last binding holds.
+    /// Layout of the parameters, which are the last binding.
     fn params(&self) -> &'static Layout;
 
-    /// The other structs that it reads: of its tables, and of the array that its parameters end
-    /// with.
+    /// Layouts of the other structs that the shader reads: those of its tables, and of the array at
+    /// the end of its parameters.
     #[cfg_attr(not(test), allow(dead_code, reason = "tests compare them with the WGSL"))]
     fn records(&self) -> &'static [&'static Layout] {
         &[]
     }
 }
 
-/// What a launch binds.
+/// A buffer that a launch binds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Slot {
-    /// A buffer of the caller: the n-th of the operation, in the order its planner documents.
+    /// The n-th buffer that the caller passes, in the order that the operation's planner documents.
     Operand(usize),
     /// The n-th of the plan's scratch buffers.
     Scratch(usize),
@@ -109,24 +110,24 @@ pub(crate) enum Access {
     Write,
 }
 
-/// One dispatch. Every buffer is bound as read-write storage in group 0, in this order: two operands
-/// may lie in one allocation, which must not be bound both ways. The parameters follow as the last
-/// binding. They lie in memory of their own and are bound read-only, so that compilers see what
-/// depends on them alone as uniform control flow.
+/// One dispatch. Every buffer is bound as read-write storage in group 0, in this order: two
+/// operands may be in the same allocation, which must not be bound both ways. The parameters follow
+/// as the last binding. They are in separate memory and bound read-only, so that compilers see that
+/// control flow which depends on them alone is uniform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Launch<K> {
-    /// Which shader in which variant.
+    /// The shader and its variant.
     pub kernel: K,
-    /// Workgroups.
+    /// Number of workgroups along x, y and z.
     pub groups: [u32; 3],
-    /// Bindings 0, 1, …
+    /// Buffers of the bindings 0, 1, …
     pub buffers: Vec<Slot>,
-    /// The last binding, as it lies in memory.
+    /// Contents of the last binding.
     pub params: Vec<u32>,
 }
 
 impl<K: Shader> Launch<K> {
-    /// A launch with the kernel's parameters.
+    /// Creates a launch with the kernel's parameters.
     pub(crate) fn new<P: Record>(
         kernel: K,
         groups: [u32; 3],
@@ -137,7 +138,7 @@ impl<K: Shader> Launch<K> {
         Self { kernel, groups, buffers, params: params.words() }
     }
 
-    /// The launch with the runtime-sized array that its parameters end with.
+    /// Adds the runtime-sized array at the end of the parameters.
     pub(crate) fn with_tail(mut self, tail: impl IntoIterator<Item = u32>) -> Self {
         debug_assert!(self.kernel.params().tail.is_some(), "{:?} has no tail", self.kernel);
         self.params.extend(tail);
@@ -152,17 +153,17 @@ pub(crate) struct Plan<K> {
     pub scratch: Vec<usize>,
     /// Data that is uploaded before the first launch, in 32-bit words.
     pub tables: Vec<Vec<u32>>,
-    /// In order; each may read what the ones before it wrote.
+    /// Launches in order; each may read what earlier ones have written.
     pub launches: Vec<Launch<K>>,
 }
 
 impl<K> Plan<K> {
-    /// No launches yet.
+    /// Creates a plan without launches.
     pub(crate) fn new() -> Self {
         Self { scratch: Vec::new(), tables: Vec::new(), launches: Vec::new() }
     }
 
-    /// A plan of one launch without scratch buffers or tables.
+    /// Creates a plan of one launch without scratch buffers or tables.
     pub(crate) fn single(launch: Launch<K>) -> Self {
         Self { launches: vec![launch], ..Self::new() }
     }
@@ -177,7 +178,7 @@ impl<K> Plan<K> {
         Ok(self.scratch_that_fits(words))
     }
 
-    /// The same of a size that [`fits`].
+    /// Like [`Self::scratch`], for a size that [`fits`].
     pub(crate) fn scratch_that_fits(&mut self, words: usize) -> Slot {
         self.scratch.push(bytes(words));
         Slot::Scratch(self.scratch.len() - 1)
@@ -202,7 +203,7 @@ pub enum PlanError {
         limit: usize,
     },
     /// More workgroups than a dispatch may have.
-    #[error("more workgroups are needed than the device dispatches")]
+    #[error("more workgroups are needed than the device can dispatch")]
     TooManyGroups,
     /// A window of more than 31 taps, all three extents added.
     #[error("no kernel for a window of {}×{}×{}: its extents add up to more than 31", .0[0], .0[1], .0[2])]
@@ -215,23 +216,24 @@ pub enum PlanError {
     Device,
 }
 
-/// Bytes of a buffer of 32-bit words. Never less than 16, so that every element type can be bound.
+/// Returns the bytes of a buffer of 32-bit words: at least 16, so that every element type can be
+/// bound.
 fn bytes(words: usize) -> usize {
     words.max(4).saturating_mul(4)
 }
 
-/// Largest binding of a kernel: they count elements in i32, whatever the device could bind.
+/// Largest binding of a kernel in bytes, whatever the device can bind: kernels count in i32.
 pub(crate) const MOST_BYTES: usize = i32::MAX as usize;
 
-/// Whether one binding can span a buffer of 32-bit words.
+/// Checks that one binding can span a buffer of 32-bit words.
 pub(crate) fn fits(words: usize, limits: &DeviceLimits) -> Result<(), PlanError> {
     let limit = limits.max_binding_bytes.min(MOST_BYTES);
     let need = bytes(words);
     if need > limit { Err(PlanError::TooLarge { need, limit }) } else { Ok(()) }
 }
 
-/// `count` workgroups along x, folded into y where a dimension would overflow, and `z` of them.
-/// A kernel numbers them `x + y * groups.x` and leaves the ones beyond `count` idle.
+/// Returns `count` workgroups along x, folded into y where a dimension would overflow, and `z`
+/// along z. A kernel numbers them `x + y * groups.x` and leaves those beyond `count` idle.
 pub(crate) fn fold(count: usize, z: usize, limits: &DeviceLimits) -> Result<[u32; 3], PlanError> {
     let max = limits.max_workgroups_per_dim as usize;
     let x = count.clamp(1, max);
@@ -242,14 +244,14 @@ pub(crate) fn fold(count: usize, z: usize, limits: &DeviceLimits) -> Result<[u32
     Ok([x as u32, y as u32, z as u32])
 }
 
-/// The template with `{{ name }}` replaced by the given texts.
+/// Returns the template with every `{{ name }}` replaced by the given text.
 pub(crate) fn fill(template: &str, values: &[(&str, String)]) -> String {
     values.iter().fold(template.to_owned(), |text, (name, value)| {
         text.replace(&format!("{{{{ {name} }}}}"), value)
     })
 }
 
-/// Template values of an element of one f32 or four.
+/// Returns the template values for elements of one f32, or of four if `wide`.
 pub(crate) fn element_values(wide: bool) -> Vec<(&'static str, String)> {
     let (element, lanes, sum) = match wide {
         true => ("vec4<f32>", "4", "(value.x + value.y) + (value.z + value.w)"),

@@ -1,4 +1,4 @@
-//! Reused memory of CPU tensors. A fresh large buffer costs a page fault for every 4 kB, which
+//! A pool of memory for CPU tensors. A fresh large buffer costs a page fault for every 4 kB, which
 //! would be a seventh of a training step; a step needs the same buffers as the one before.
 
 use std::collections::BTreeMap;
@@ -7,15 +7,18 @@ use std::sync::Mutex;
 use burn::backend::flex::{FlexTensor, Layout};
 use burn::tensor::{AllocationProperty, Bytes, DType, Shape};
 
-/// Lengths below which the allocator's own memory is used.
+/// Buffers shorter than this are not pooled.
 const SMALL: usize = 1 << 14;
 
-/// Free buffers by their length.
+/// Free buffers, and how much memory is in use.
 struct Pool {
+    /// Free buffers by length.
     free: BTreeMap<usize, Vec<Vec<f32>>>,
-    /// Values in `free`, in use, and in use at most so far.
+    /// Number of values in `free`.
     idle: usize,
+    /// Number of values in use.
     used: usize,
+    /// Largest number of values in use so far.
     peak: usize,
 }
 
@@ -26,12 +29,12 @@ fn with_pool<R>(work: impl FnOnce(&mut Pool) -> R) -> R {
 }
 
 impl Pool {
-    /// A free buffer of at least this length, and of no more than a quarter over it.
+    /// Takes a free buffer of at least this length and at most a quarter more.
     fn take(&mut self, length: usize) -> Option<Vec<f32>> {
-        let (&found, buffers) = self.free.range_mut(length..=length + length / 4).next()?;
+        let (&size, buffers) = self.free.range_mut(length..=length + length / 4).next()?;
         let buffer = buffers.pop();
         if buffers.is_empty() {
-            self.free.remove(&found);
+            self.free.remove(&size);
         }
         self.idle -= buffer.as_ref().map_or(0, Vec::len);
         buffer
@@ -42,8 +45,8 @@ impl Pool {
         self.peak = self.peak.max(self.used);
     }
 
-    /// Keeps a buffer for reuse; returns others to be freed where all together would be more than a
-    /// quarter over what was once needed.
+    /// Keeps a buffer for reuse. Returns the buffers to be freed so that used and free memory
+    /// together exceed the peak use by a quarter at most.
     fn put(&mut self, buffer: Vec<f32>) -> Vec<Vec<f32>> {
         self.used -= buffer.len();
         self.idle += buffer.len();
@@ -62,32 +65,33 @@ impl Pool {
     }
 }
 
-/// Values of a tensor to be. The memory returns to the pool with the last holder.
+/// Values of a tensor that is being computed. The memory returns to the pool when the last holder
+/// drops it.
 pub(crate) struct Buffer {
     whole: Vec<f32>,
     length: usize,
 }
 
 impl Buffer {
-    /// A buffer of this length with unspecified values.
+    /// Creates a buffer of this length with unspecified values.
     pub(crate) fn new(length: usize) -> Self {
         if length < SMALL {
             return Self { whole: vec![0.0; length], length };
         }
-        let kept = with_pool(|pool| {
-            let kept = pool.take(length);
-            pool.note_use(kept.as_ref().map_or(length, Vec::len));
-            kept
+        let reused = with_pool(|pool| {
+            let reused = pool.take(length);
+            pool.note_use(reused.as_ref().map_or(length, Vec::len));
+            reused
         });
-        Self { whole: kept.unwrap_or_else(|| vec![0.0; length]), length }
+        Self { whole: reused.unwrap_or_else(|| vec![0.0; length]), length }
     }
 
-    /// The values, to be written.
+    /// Returns the values, to be written.
     pub(crate) fn values(&mut self) -> &mut [f32] {
         &mut self.whole[..self.length]
     }
 
-    /// The values as a tensor.
+    /// Turns the buffer into a tensor.
     pub(crate) fn into_tensor<const D: usize>(mut self, shape: [usize; D]) -> FlexTensor {
         let bytes = if self.length < SMALL {
             Bytes::from_elems(std::mem::take(&mut self.whole))
@@ -108,7 +112,7 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let buffer = std::mem::take(&mut self.whole);
         if buffer.len() >= SMALL {
-            // Freed after the lock.
+            // Freed after the lock is released.
             drop(with_pool(|pool| pool.put(buffer)));
         }
     }

@@ -1,5 +1,5 @@
-//! Every shader, in every variant, has the structs, bindings and workgroup size that Rust assumes:
-//! no adapter needed.
+//! Tests that every variant of every shader has the structs, bindings and workgroup size that Rust
+//! assumes. They need no adapter.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,7 +11,7 @@ use naga::{
 use super::layout::{Element, Field, Layout};
 use super::texts::{ShaderText, shader_texts};
 
-/// The module, of which `tests/it/shaders` checks that compilers take it.
+/// Parses a shader; `tests/it/shaders` checks that compilers accept it.
 fn parse(text: &ShaderText, source: &str) -> Module {
     naga::front::wgsl::parse_str(source)
         .unwrap_or_else(|error| panic!("{}: {}", text.name, error.emit_to_string(source)))
@@ -27,7 +27,7 @@ fn scalar(scalar: &Scalar) -> String {
     format!("{kind}{}", 8 * scalar.width)
 }
 
-/// The type as WGSL spells it.
+/// Returns the name of the type in WGSL.
 fn spelled(module: &Module, ty: Handle<Type>) -> String {
     match &module.types[ty].inner {
         TypeInner::Scalar(of) => scalar(of),
@@ -39,12 +39,12 @@ fn spelled(module: &Module, ty: Handle<Type>) -> String {
     }
 }
 
-/// What differs between the struct in the module and its layout in Rust.
+/// Checks that the struct in the module has its layout in Rust.
 fn check_layout(module: &Module, layout: &Layout) -> Result<(), String> {
     let mut found = module.types.iter().filter(|(_, ty)| ty.name.as_deref() == Some(layout.name));
     let (_, ty) = found.next().ok_or(format!("no struct {}", layout.name))?;
     let TypeInner::Struct { members, span } = &ty.inner else {
-        return Err(format!("{} is no struct", layout.name));
+        return Err(format!("{} is not a struct", layout.name));
     };
     let describe = |member: &StructMember| {
         (member.name.clone().unwrap(), spelled(module, member.ty), member.offset as usize)
@@ -103,7 +103,7 @@ fn check(module: &Module, text: &ShaderText) -> Result<(), String> {
 }
 
 #[test]
-fn every_variant_has_the_layout_of_rust_and_every_file_a_variant() {
+fn every_variant_has_the_layout_of_rust_and_every_file_has_a_variant() {
     let mut seen = BTreeSet::new();
     for text in shader_texts() {
         let name = &text.name;
@@ -122,7 +122,7 @@ fn every_variant_has_the_layout_of_rust_and_every_file_a_variant() {
 }
 
 #[test]
-fn another_layout_is_detected() {
+fn a_different_layout_is_detected() {
     let texts = shader_texts();
     let text = |file: &str| texts.iter().find(|text| text.file == file).unwrap();
     let differs = |of: &ShaderText, from: &str, to: &str| {
@@ -130,8 +130,8 @@ fn another_layout_is_detected() {
         check(&parse(of, &of.source.replace(from, to)), of).is_err()
     };
     let augment = text("augment.wgsl");
-    assert!(differs(augment, "brightness", "lightness"), "a field of another name");
-    assert!(differs(augment, "    fill: f32,", "    fill: f32,\n    more: f32,"), "a field more");
+    assert!(differs(augment, "brightness", "lightness"), "a field with another name");
+    assert!(differs(augment, "    fill: f32,", "    fill: f32,\n    more: f32,"), "an extra field");
     let swapped = "    contrast_shift: f32,\n    contrast: f32,";
     let order = "    contrast: f32,\n    contrast_shift: f32,";
     assert!(differs(augment, order, swapped), "another order");

@@ -1,4 +1,4 @@
-//! Every shader in every variant, for tests of what compilers make of them.
+//! Every variant of every shader, for tests with compilers.
 
 use super::layout::Layout;
 use super::plan::Shader;
@@ -10,15 +10,15 @@ use crate::norm::wgsl::NormKernel;
 use crate::optim::wgsl::OptimKernel;
 use crate::web::MaxPoolKernel;
 
-/// One variant of a shader as it reaches the driver, and what Rust assumes of it.
+/// One variant of a shader as it reaches the driver, and what Rust assumes about it.
 pub struct ShaderText {
     /// The file under `shaders/`.
     pub file: &'static str,
-    /// The file's name and the variant, fit for a file name; no two are equal.
+    /// The file's name and the variant, usable as a file name and unique.
     pub name: String,
-    /// WGSL as wgpu takes it.
+    /// WGSL as it is passed to wgpu.
     pub source: String,
-    /// Invocations of a workgroup.
+    /// Number of invocations in a workgroup.
     pub workgroup_size: u32,
     #[cfg_attr(not(test), allow(dead_code, reason = "tests compare them with the WGSL"))]
     pub(super) params: &'static Layout,
@@ -26,7 +26,7 @@ pub struct ShaderText {
     pub(super) records: &'static [&'static Layout],
 }
 
-/// All of them. A new family is added here.
+/// Returns every variant of every shader. New families of shaders must be added here.
 pub fn shader_texts() -> Vec<ShaderText> {
     fn of<K: Shader>(kernels: Vec<K>) -> impl Iterator<Item = ShaderText> {
         kernels.into_iter().map(|kernel| ShaderText {
@@ -48,8 +48,8 @@ pub fn shader_texts() -> Vec<ShaderText> {
         .collect()
 }
 
-/// `conv_weight-tile-tm8-tn8-tx16-ty8-loads-Tap` of "conv_weight.wgsl" and the kernel as `Debug`
-/// prints it, without the names of its types.
+/// Returns a name such as `conv_weight-tile-tm8-tn8-tx16-ty8-loads-Tap` for "conv_weight.wgsl" and
+/// the kernel as `Debug` prints it, without the names of its types.
 fn name(file: &str, kernel: &str) -> String {
     let mut name = file.trim_end_matches(".wgsl").to_owned();
     let mut after_type = kernel;

@@ -16,20 +16,20 @@ pub fn uses_subgroups(source: &str) -> bool {
     })
 }
 
-/// Whether a shader has f16, for which a WebGPU device must have been requested with the feature
+/// Whether a shader uses f16, for which a WebGPU device must have been requested with the feature
 /// `shader-f16`.
 pub fn uses_f16(source: &str) -> bool {
     source.starts_with("enable f16;")
 }
 
-/// Whether a shader has products by matrix units, for which WGSL has no words but wgpu's: no browser
-/// and no Direct3D takes it.
+/// Whether a shader uses matrix units, which are only in wgpu's dialect of WGSL: neither browsers
+/// nor Direct3D accept it.
 pub fn uses_matrix_units(source: &str) -> bool {
     source.contains("enable wgpu_cooperative_matrix;")
 }
 
-/// A shader as browsers take it: they want subgroup operations enabled by a directive that naga 30
-/// does not know.
+/// Returns a shader as browsers accept it: they require a directive that enables subgroup
+/// operations, which naga 30 does not know.
 pub fn browser_text(source: &str) -> Cow<'_, str> {
     match uses_subgroups(source) {
         true => Cow::Owned(format!("enable subgroups;\n{source}")),
@@ -37,7 +37,8 @@ pub fn browser_text(source: &str) -> Cow<'_, str> {
     }
 }
 
-/// The index of a shader among those of a page, in the browser's words; each is there once.
+/// Returns the index of a shader, in the form for browsers, among those of a page; adds it if it is
+/// missing.
 pub(crate) fn shader_index(shaders: &mut Vec<String>, source: &str) -> usize {
     let text = browser_text(source);
     shaders.iter().position(|known| *known == text).unwrap_or_else(|| {
@@ -46,30 +47,31 @@ pub(crate) fn shader_index(shaders: &mut Vec<String>, source: &str) -> usize {
     })
 }
 
-/// A plan for a page to execute: buffers of the given sizes and contents, then the launches in order.
+/// A plan for a page to execute: buffers of the given sizes and contents, then the launches in
+/// order.
 #[derive(Debug, Clone, Serialize)]
 pub struct WebPlan {
-    /// WGSL with the entry point `main`; each once.
+    /// Distinct WGSL texts with the entry point `main`.
     pub shaders: Vec<String>,
-    /// Bytes of the temporary buffers.
+    /// Sizes of the temporary buffers, bytes.
     pub scratch: Vec<usize>,
-    /// 32-bit words of the tables.
+    /// Contents of the tables, 32-bit words.
     pub tables: Vec<Vec<u32>>,
-    /// In order.
+    /// Launches in order.
     pub launches: Vec<WebLaunch>,
 }
 
-/// One dispatch: the buffers are bindings 0, 1, … of group 0, all of them read-write storage, and
-/// the parameters the last one, read-only storage.
+/// One dispatch: the buffers are bindings 0, 1, … of group 0, all of them read-write storage; the
+/// parameters are the last binding, read-only storage.
 #[derive(Debug, Clone, Serialize)]
 pub struct WebLaunch {
     /// Index in [`WebPlan::shaders`].
     pub shader: usize,
-    /// Workgroups.
+    /// Number of workgroups along x, y and z.
     pub groups: [u32; 3],
     /// `{"operand": n}`, `{"scratch": n}` or `{"table": n}`.
     pub buffers: Vec<Slot>,
-    /// 32-bit words of the parameters.
+    /// Parameters, 32-bit words.
     pub params: Vec<u32>,
 }
 

@@ -1,6 +1,6 @@
-//! Batch normalisation over a batch of which several lanes have a share each. They exchange what their
-//! statistics are made of, and in the backward pass the sums that the gradient of x needs; the rest each
-//! computes for itself.
+//! Batch normalisation over a batch that is split across lanes. The lanes exchange their statistics
+//! in the forward pass and, in the backward pass, the sums that the gradient of x needs; each lane
+//! computes the rest for itself.
 
 use std::sync::Arc;
 
@@ -12,19 +12,19 @@ use super::op::{ByBatch, NormOps, Source};
 use super::{Affine, After, Moments, Normalised, is_fused};
 use crate::half;
 
-/// A share of a batch that is normalised by the statistics of the whole.
+/// One lane's share of a batch, normalised by the statistics of the whole batch.
 #[derive(Debug)]
 pub struct Across {
-    /// Output of the share, statistics of the batch.
+    /// Output for the share, statistics of the whole batch.
     pub normalised: Normalised,
-    /// Values of a channel in the batch.
+    /// Number of values per channel in the whole batch.
     pub values: usize,
-    /// Whether this is the first of the lanes that have a share.
+    /// Whether this lane is the first of those that have a share.
     pub leads: bool,
 }
 
-/// Normalises `x [N, C, T, H, W]` by the statistics of the batch that it is a share of. Otherwise like
-/// [`super::by_batch`].
+/// Normalises `x [N, C, T, H, W]`, one lane's share of a batch, by the statistics of the whole
+/// batch. Otherwise like [`super::by_batch`].
 pub fn across_lanes(
     x: Tensor<5>,
     moments: Option<Moments>,
@@ -41,11 +41,11 @@ pub fn across_lanes(
     let count = n * t * h * w;
     let slice = moments.as_ref().map(|moments| moments.slice);
     let parts = moments.map_or_else(|| gamma.clone(), |moments| moments.parts);
-    let found =
+    let local =
         Dispatch::norm_statistics(x.clone().into_dispatch(), parts.into_dispatch(), slice, spec);
-    let found = Tensor::<1>::from_dispatch(found).inner().try_into_data();
+    let local = Tensor::<1>::from_dispatch(local).inner().try_into_data();
     let mut own = vec![count as f64];
-    own.extend(on_host(found, 2 * channels, exchange.as_ref()).into_iter().map(f64::from));
+    own.extend(on_host(local, 2 * channels, exchange.as_ref()).into_iter().map(f64::from));
     let shares = exchange.all(own);
     let (values, statistics) = merged(&shares, channels);
     let rstd = statistics.iter().map(|[_, squares]| 1.0 / (squares / values + epsilon).sqrt());
@@ -75,7 +75,7 @@ pub fn across_lanes(
     Across { normalised, values, leads }
 }
 
-/// By Burn's own operations, with the same statistics in f32.
+/// Does the same with Burn's own operations, with statistics in f32.
 fn by_burn(x: Tensor<5>, affine: Affine, after: After, exchange: &Arc<dyn Exchange>) -> Across {
     let Affine { gamma, beta, epsilon } = affine;
     let is_half = half::is_half(&x);
@@ -83,8 +83,8 @@ fn by_burn(x: Tensor<5>, affine: Affine, after: After, exchange: &Arc<dyn Exchan
     let [n, channels, t, h, w] = x.dims();
     let shares = exchange.all(vec![(n * t * h * w) as f64]);
     let values: f64 = shares.values.iter().flatten().sum();
-    let wide = |of: Tensor<1>| of.reshape([1, channels, 1, 1, 1]);
-    // The mean over the batch of values that are `[N, C, T, H, W]` here.
+    let broadcast = |of: Tensor<1>| of.reshape([1, channels, 1, 1, 1]);
+    // Averages each channel of this lane's `[N, C, T, H, W]` values and those of the other lanes.
     let mean_of = |of: Tensor<5>| {
         let rows = of.swap_dims(0, 1).reshape([channels, n * t * h * w]);
         let sum = rows.sum_dim(1).reshape([channels]).into_dispatch();
@@ -92,10 +92,10 @@ fn by_burn(x: Tensor<5>, affine: Affine, after: After, exchange: &Arc<dyn Exchan
         Tensor::<1>::from_dispatch(sum).div_scalar(values)
     };
     let mean = mean_of(x.clone());
-    let apart = x.sub(wide(mean.clone()));
-    let variance = mean_of(apart.clone().square());
+    let centred = x.sub(broadcast(mean.clone()));
+    let variance = mean_of(centred.clone().square());
     let scale = gamma.div(variance.clone().add_scalar(epsilon).sqrt());
-    let output = after.apply(apart.mul(wide(scale)).add(wide(beta)));
+    let output = after.apply(centred.mul(broadcast(scale)).add(broadcast(beta)));
     let normalised = Normalised {
         output: half::stored(output, is_half),
         mean: mean.detach(),

@@ -18,12 +18,12 @@ use crate::kernels::pool::Buffer;
 use crate::kernels::storage::Storage;
 use crate::kernels::{host, launch};
 
-/// N, C, T, H, W.
+/// Returns the tensor's N, C, T, H, W.
 fn sizes(tensor: &impl TensorMetadata) -> [usize; 5] {
     tensor.shape().dims()
 }
 
-/// The CPU's normalisation of `[N, C, T, H, W]` with this γ and β.
+/// Describes the normalisation of a `[N, C, T, H, W]` tensor to the CPU kernels.
 fn norm<'a>(size: [usize; 5], [gamma, beta]: [&'a [f32]; 2], spec: &Spec) -> Norm<'a> {
     let [batch, channels, t, h, w] = size;
     let shape = NormShape { batch, channels, space: t * h * w };
@@ -49,18 +49,18 @@ impl NormOps for Flex {
         let [mean, variance] = if let Source::Batch(batch) = by.source {
             let moments = host::values(&moments);
             let (of_channels, count) = (moments.as_chunks::<2>().0, batch.values as f64);
-            let mean: Vec<f32> = of_channels.iter().map(|found| found[0]).collect();
-            let variance = of_channels.iter().map(|found| (f64::from(found[1]) / count) as f32);
+            let mean: Vec<f32> = of_channels.iter().map(|channel| channel[0]).collect();
+            let variance = of_channels.iter().map(|channel| (f64::from(channel[1]) / count) as f32);
             let variance: Vec<f32> = variance.collect();
             norm.infer(&mean, &variance, &x, residual.as_deref(), y.values());
             [mean, variance]
         } else {
-            let found = norm.forward(&x, residual.as_deref(), y.values());
-            [found.mean, found.variance]
+            let statistics = norm.forward(&x, residual.as_deref(), y.values());
+            [statistics.mean, statistics.variance]
         };
         let y = y.into_tensor(size);
         let [mean, variance] = [mean, variance].map(|values| host::tensor(values, [size[1]]));
-        // The mask of the ReLU is taken from y, which whatever comes next mostly keeps anyway.
+        // The ReLU's mask is derived from y, which the next operation usually keeps anyway.
         let rest = if spec.relu { y.clone() } else { mean.clone() };
         (y, mean, variance, rest)
     }
@@ -70,8 +70,9 @@ impl NormOps for Flex {
         let none = vec![0.0; size[1]];
         let norm = norm(size, [&none, &none], &spec);
         let count = (norm.shape.batch * norm.shape.space) as f64;
-        let found = norm.statistics(&host::values(&x)).into_iter();
-        let values = found.flat_map(|[mean, variance]| [mean as f32, (variance * count) as f32]);
+        let statistics = norm.statistics(&host::values(&x)).into_iter();
+        let values =
+            statistics.flat_map(|[mean, variance]| [mean as f32, (variance * count) as f32]);
         host::tensor(values.collect(), [2 * size[1]])
     }
 
@@ -99,13 +100,13 @@ impl NormOps for Flex {
     }
 }
 
-/// 1 / √(variance + ε) of each channel.
+/// Returns 1 / √(variance + ε) of each channel.
 fn rstd(variance: &FlexTensor, spec: &Spec) -> Vec<f32> {
     let of = |&variance: &f32| (1.0 / (f64::from(variance) + spec.epsilon).sqrt()) as f32;
     host::values(variance).iter().map(of).collect()
 }
 
-/// The backward pass on the CPU; `x` is not read where the statistics were given.
+/// Computes the backward pass on the CPU. With given statistics, `x` is not read.
 fn flex_backward(
     normalised: Normalised,
     x: &FlexTensor,
@@ -121,8 +122,8 @@ fn flex_backward(
     let beta = vec![0.0; channels];
     let norm = norm(size, [&gamma, &beta], spec);
     // Without a ReLU the residual's gradient is dy itself.
-    let apart = spec.masks_residual();
-    let mut masked = Buffer::new(if apart { count } else { 0 });
+    let masks = spec.masks_residual();
+    let mut masked = Buffer::new(if masks { count } else { 0 });
     let mut dx = Buffer::new(count);
     let (mut d_gamma, mut d_beta) = (vec![0.0; channels], vec![0.0; channels]);
     // Without a ReLU the output is not read.
@@ -138,14 +139,14 @@ fn flex_backward(
             dx: dx.values(),
             gamma: &mut d_gamma,
             beta: &mut d_beta,
-            residual: apart.then(|| masked.values()),
+            residual: masks.then(|| masked.values()),
         },
     );
     Gradients {
         x: dx.into_tensor(size),
         gamma: host::tensor(d_gamma, [channels]),
         beta: host::tensor(d_beta, [channels]),
-        residual: if apart { masked.into_tensor(size) } else { dy.clone() },
+        residual: if masks { masked.into_tensor(size) } else { dy.clone() },
     }
 }
 
@@ -212,7 +213,7 @@ impl NormKernels for Flex {
     }
 }
 
-/// The plans for `x`, which [`super::is_fused`] has found to exist.
+/// Returns the planner for `x`; [`super::is_fused`] has checked that it exists.
 fn batch_norm(x: &CubeTensor, spec: Spec) -> BatchNorm {
     let [batch, channels, t, h, w] = sizes(x);
     let limits = launch::limits(&x.device).expect("fused normalisation runs on devices with WGSL");
@@ -221,7 +222,8 @@ fn batch_norm(x: &CubeTensor, spec: Spec) -> BatchNorm {
         .expect("fused normalisation runs on tensors that its kernels can bind")
 }
 
-/// Where a backward pass writes the residual's gradient: dy itself where that is the gradient.
+/// Returns the tensor for the residual's gradient: an empty one for the backward pass to fill, or
+/// dy itself where that is the gradient.
 fn masked(norm: &BatchNorm, spec: &Spec, dy: &CubeTensor) -> CubeTensor {
     match spec.masks_residual() {
         true => launch::empty_stored(dy, sizes(dy), norm.dx()),
@@ -263,10 +265,10 @@ impl NormOps for CubeBackend {
         spec: Spec,
     ) -> CubeTensor {
         let (x, moments) = (launch::stored(x), launch::contiguous(moments));
-        let found = launch::empty(&x, [2 * sizes(&x)[1]]);
-        let operands = [&x.handle, &moments.handle, &found.handle];
+        let statistics = launch::empty(&x, [2 * sizes(&x)[1]]);
+        let operands = [&x.handle, &moments.handle, &statistics.handle];
         launch::run(&x.client, &batch_norm(&x, spec).statistics(slice), &operands);
-        found
+        statistics
     }
 
     fn sum_across_lanes(own: CubeTensor, exchange: Arc<dyn Exchange>) -> CubeTensor {
@@ -344,7 +346,8 @@ impl NormKernels for CubeBackend {
         let norm = batch_norm(&x, *spec);
         let size = sizes(&x);
         let dx = launch::empty_stored(&x, size, norm.dx());
-        // What the kernel writes of γ and β is of the whole batch.
+        // Discarded: the kernel computes the gradients of γ and β for the whole batch, but a lane
+        // contributes those of its own share.
         let [d_gamma, d_beta] = [(); 2].map(|()| launch::empty(&x, [size[1]]));
         let operands = [&x, &g, &kept, &sums, &dx, &d_gamma, &d_beta];
         let plan = norm.gradient_input(count);

@@ -1,4 +1,4 @@
-//! Running statistics after a batch.
+//! Updates of the running statistics after a batch.
 
 use burn::backend::wgpu::{CubeBackend, CubeTensor};
 use burn::tensor::{DType, Tensor};
@@ -6,14 +6,14 @@ use burn::tensor::{DType, Tensor};
 use super::wgsl::{self, Blends};
 use crate::kernels::{DeviceLimits, Implementation, PlanError, launch};
 
-/// A layer's running statistics and those of a batch, `[C]` each.
+/// A layer's running statistics and the statistics of a batch, `[C]` each.
 #[derive(Debug, Clone)]
 pub struct Running {
     /// Running mean and variance.
     pub running: [Tensor<1>; 2],
     /// The batch's mean and biased variance.
     pub batch: [Tensor<1>; 2],
-    /// Factor that makes that variance unbiased: n / (n − 1).
+    /// Factor that makes the batch's variance unbiased: n / (n − 1).
     pub unbiased: f64,
 }
 
@@ -23,29 +23,31 @@ impl Running {
     }
 }
 
-/// Running mean and variance `[C]` of each of the layers after a batch, as PyTorch has them:
-/// (1 − momentum)·running + momentum·batch. `momentum` is the batch's share. The layers share a
-/// device. Not differentiable.
+/// Returns the running mean and variance `[C]` of each layer, updated with a batch as in PyTorch:
+/// (1 − momentum)·running + momentum·batch. `momentum` is the weight of the batch. All layers must
+/// be on one device. Not differentiable.
 pub fn blend(layers: Vec<Running>, momentum: f64) -> Vec<[Tensor<1>; 2]> {
     let Some(first) = layers.first() else { return Vec::new() };
-    let takes_kernels = layers.iter().flat_map(Running::all).all(|of| of.dtype() == DType::F32);
+    let all_f32 = layers.iter().flat_map(Running::all).all(|of| of.dtype() == DType::F32);
     if let (Implementation::Wgsl(limits), true) =
-        (Implementation::of_tensor(&first.running[0]), takes_kernels)
+        (Implementation::of_tensor(&first.running[0]), all_f32)
     {
         match plans(&layers, momentum, &limits) {
             Ok(plans) => return on_wgsl(layers, plans, &limits),
-            Err(error) => log::debug!("running statistics by Burn's operations: {error}"),
+            Err(error) => {
+                log::debug!("running statistics are updated by Burn's operations: {error}");
+            }
         }
     }
     layers.into_iter().map(|layer| by_burn(layer, momentum)).collect()
 }
 
-/// Shares of the batch's mean and variance.
+/// Returns the weights of the batch's mean and of its variance.
 fn shares(momentum: f64, unbiased: f64) -> [f32; 2] {
     [momentum, momentum * unbiased].map(|share| share as f32)
 }
 
-/// By Burn's own operations.
+/// Updates one layer's statistics with Burn's own operations.
 fn by_burn(layer: Running, momentum: f64) -> [Tensor<1>; 2] {
     let Running { running: [mean, variance], batch: [batch_mean, batch_variance], unbiased } =
         layer;
@@ -57,7 +59,7 @@ fn by_burn(layer: Running, momentum: f64) -> [Tensor<1>; 2] {
     [next(mean, batch_mean, mean_share), next(variance, batch_variance, variance_share)]
 }
 
-/// One plan for as many layers as a launch takes.
+/// Plans the updates, one plan for each group of layers that fits into a launch.
 fn plans(
     layers: &[Running],
     momentum: f64,
@@ -75,7 +77,7 @@ fn plans(
         .collect()
 }
 
-/// By the plans; the results of a launch are parts of one buffer.
+/// Executes the plans. The results of each launch are parts of one buffer.
 fn on_wgsl(layers: Vec<Running>, plans: Vec<Blends>, limits: &DeviceLimits) -> Vec<[Tensor<1>; 2]> {
     let tracked = layers[0].running[0].is_autodiff();
     let cube = |tensor: &Tensor<1>| {

@@ -1,4 +1,4 @@
-//! What lanes that normalise together tell each other.
+//! The exchange between lanes that normalise one batch together.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,37 +9,39 @@ use burn::tensor::{ExecutionError, TensorData, read_sync};
 
 use crate::kernels::host;
 
-/// Brings together what lanes have found, each of its share of a batch. Each lane computes in a thread
-/// of its own and holds its own end of the exchange.
+/// Collects the values that the lanes have computed, each from its share of a batch. Each lane runs
+/// in a thread of its own and holds its own end of the exchange.
 pub trait Exchange: fmt::Debug + Send + Sync {
-    /// The values of all lanes that take part, of which each gives as many. Waits for them.
+    /// Waits for all participating lanes and returns the values of each. Every lane must pass the
+    /// same number of values.
     fn all(&self, own: Vec<f64>) -> Shares;
 
-    /// This lane's device failed: its values mean nothing. The others must not wait for it in vain, so
-    /// it goes on.
+    /// Reports that this lane's device failed, so its values are meaningless. The lane must keep
+    /// exchanging values all the same, as the others would otherwise wait for it in vain.
     fn failed(&self, error: ExecutionError);
 }
 
-/// What all lanes have found.
+/// The values of all lanes.
 #[derive(Debug, Clone)]
 pub struct Shares {
-    /// In the order of the lanes.
+    /// Values of each lane, in the order of the lanes.
     pub values: Arc<Vec<Vec<f64>>>,
-    /// Which of them are this lane's.
+    /// Index of this lane's values.
     pub own: usize,
 }
 
-/// What the backward pass needs to know of the batch.
+/// Information about the whole batch that the backward pass needs.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub exchange: Arc<dyn Exchange>,
-    /// Values of a channel.
+    /// Number of values per channel in the whole batch.
     pub values: usize,
     /// 1 / √(variance + ε) of each channel.
     pub rstd: Vec<f64>,
 }
 
-/// The values that a device was asked for; NaN if it failed.
+/// Returns the values read from a device. If it failed, reports that to the exchange and returns
+/// NaNs.
 pub(super) fn on_host(
     data: Result<TensorData, impl Into<ExecutionError>>,
     count: usize,
@@ -54,33 +56,34 @@ pub(super) fn on_host(
     }
 }
 
-/// Values of a channel in all shares; mean and sum of squared deviations of each channel, by those of the
-/// shares: a count, and both of each channel (Chan, Golub and LeVeque 1979, eq. 2.1).
+/// Merges the statistics of all shares. Each share is its number of values per channel, then the
+/// mean and the sum of squared deviations of each channel; returns the same for the whole batch
+/// (Chan, Golub and LeVeque 1979, eq. 2.1).
 pub(super) fn merged(shares: &Shares, channels: usize) -> (f64, Vec<[f64; 2]>) {
     let mut count = 0.0;
     let mut all = vec![[0.0; 2]; channels];
     for share in shares.values.iter() {
         let more = share[0];
         let part = more / (count + more);
-        for ([mean, squares], found) in all.iter_mut().zip(share[1..].as_chunks::<2>().0) {
-            let apart = found[0] - *mean;
-            *mean += apart * part;
-            *squares += found[1] + apart * apart * count * part;
+        for ([mean, squares], other) in all.iter_mut().zip(share[1..].as_chunks::<2>().0) {
+            let delta = other[0] - *mean;
+            *mean += delta * part;
+            *squares += other[1] + delta * delta * count * part;
         }
         count += more;
     }
     (count, all)
 }
 
-/// Σ g and Σ g·(x − mean) of each channel: this lane's, and those of the whole batch.
+/// Σ g and Σ g·(x − mean) of each channel, over this lane's share and over the whole batch.
 pub(super) struct Sums {
     pub own: Vec<[f64; 2]>,
     pub all: Vec<[f64; 2]>,
 }
 
 impl Batch {
-    /// The sums of the backward pass, from this lane's on its device: `[C·parts·2]`, a channel's parts one
-    /// after the other.
+    /// Returns the sums of the backward pass, given this lane's partial sums on its device:
+    /// `[C·parts·2]`, with each channel's parts next to each other.
     pub(super) fn sums<B: Backend>(&self, parts: FloatTensor<B>) -> Sums {
         let channels = self.rstd.len();
         let parts = read_sync(B::float_into_data(parts));
@@ -99,7 +102,7 @@ impl Batch {
     }
 }
 
-/// The sum of these values over all lanes.
+/// Adds up the values of all lanes, element by element.
 pub(super) fn sum<B: Backend>(own: FloatTensor<B>, exchange: &dyn Exchange) -> FloatTensor<B> {
     let device = own.device();
     let data = read_sync(B::float_into_data(own.clone()));

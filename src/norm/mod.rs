@@ -28,12 +28,12 @@ pub(crate) use gradient_sums::{GradientSums, SumsInParts};
 use op::{ByBatch, NormOps, Source};
 use wgsl::{BatchNorm, Traffic};
 
-/// A fused normalisation without its tensors.
+/// Parameters of a fused normalisation, without its tensors.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Spec {
     /// Added to the variance.
     epsilon: f64,
-    /// Whether something is added to the result.
+    /// Whether a residual is added to the result.
     residual: bool,
     /// Whether a ReLU follows.
     relu: bool,
@@ -50,7 +50,7 @@ impl Spec {
     }
 }
 
-/// A layer's scale and shift, `[C]` each, and the ε under its root.
+/// A layer's scale and shift, `[C]` each, and the ε that is added to the variance.
 #[derive(Debug, Clone)]
 pub struct Affine {
     /// γ.
@@ -61,11 +61,11 @@ pub struct Affine {
     pub epsilon: f64,
 }
 
-/// What comes after the normalisation.
+/// Operations that follow the normalisation.
 #[derive(Debug, Clone)]
 #[allow(clippy::large_enum_variant, reason = "passed once; a few hundred bytes of handles")]
 pub enum After {
-    /// Nothing.
+    /// No operation.
     Nothing,
     /// max(0, ·).
     Relu,
@@ -90,7 +90,7 @@ impl After {
         }
     }
 
-    /// The same by Burn's own operations, in f32.
+    /// Applies these operations with Burn's own, in f32.
     fn apply(self, x: Tensor<5>) -> Tensor<5> {
         match self {
             Self::Nothing => x,
@@ -100,13 +100,13 @@ impl After {
     }
 }
 
-/// The statistics of a tensor's channels in parts, as a convolution gives them for its output.
+/// Partial statistics of a tensor's channels, as a convolution computes them for its output.
 #[derive(Debug, Clone)]
 pub struct Moments {
     /// Mean and sum of squared deviations of each part: `[C·parts·2]`, in this order. Not
     /// differentiable.
     pub parts: Tensor<1>,
-    /// Values of a part, counted over N, T, H, W; the last one of a channel may have fewer.
+    /// Number of values per part, counted over N, T, H, W; a channel's last part may have fewer.
     pub slice: usize,
 }
 
@@ -117,14 +117,15 @@ pub struct Normalised {
     pub output: Tensor<5>,
     /// Mean of each channel over N, T, H, W: `[C]`, not differentiable.
     pub mean: Tensor<1>,
-    /// Its biased variance, likewise.
+    /// Biased variance of each channel, likewise.
     pub variance: Tensor<1>,
-    /// For the convolution that reads the output, where that can compute a part of the backward pass.
+    /// State for the convolution that reads the output, if that can compute a part of the backward
+    /// pass.
     pub producer: Option<Producer>,
 }
 
-/// Whether the fused operations run on `x [N, C, T, H, W]`; where not, Burn's own do. This is where
-/// the implementation is chosen, for the forward and the backward pass.
+/// Whether the fused operations support `x [N, C, T, H, W]`; if not, Burn's own are used. This is
+/// where the implementation is chosen, for the forward and the backward pass.
 fn is_fused(x: &Tensor<5>, spec: Spec) -> bool {
     match Implementation::of_tensor(x) {
         Implementation::Cpu => true,
@@ -139,8 +140,8 @@ fn is_fused(x: &Tensor<5>, spec: Spec) -> bool {
     }
 }
 
-/// Normalises `x [N, C, T, H, W]` by its own statistics, stored as x is. Differentiable. Where
-/// `moments` of `x` are at hand, `x` need not be read for them.
+/// Normalises `x [N, C, T, H, W]` by its own statistics. The output has the type of x.
+/// Differentiable. If `moments` of `x` are given, `x` is not read to compute the statistics.
 pub fn by_batch(
     x: Tensor<5>,
     moments: Option<Moments>,
@@ -156,13 +157,15 @@ pub fn by_batch(
         let (mean, variance) = (result.mean, result.variance);
         return Normalised { output, mean, variance, producer: None };
     }
-    // Without a residual x is passed in its place and not read, without moments γ.
+    // Operands that do not exist are replaced by ones that are not read in their place: the
+    // residual by x, the moments by γ.
     let is_half = half::is_half(&x);
     let residual = after.residual().map(|residual| half::stored(residual, is_half));
     let residual = residual.unwrap_or_else(|| x.clone());
     let source = moments.as_ref().map_or(Source::Input, |moments| Source::Parts(moments.slice));
     let moments = moments.map_or_else(|| gamma.clone(), |moments| moments.parts);
-    // A mask of the ReLU that is kept is written with the residual's gradient.
+    // With a residual, the pass that computes the sums also writes the residual's gradient, so it
+    // cannot be skipped.
     let gives_sums = spec.relu && !spec.residual;
     let gives_sums = gives_sums && matches!(Implementation::of_tensor(&x), Implementation::Wgsl(_));
     let sums = gives_sums.then(Arc::default);
@@ -183,7 +186,8 @@ pub fn by_batch(
     }
 }
 
-/// Normalises `x [N, C, T, H, W]` by given statistics `[C]`, which are constants; stored as x is.
+/// Normalises `x [N, C, T, H, W]` by given statistics `[C]`, which are constants. The output has
+/// the type of x.
 pub fn by_running(
     x: Tensor<5>,
     affine: Affine,
@@ -192,8 +196,8 @@ pub fn by_running(
     after: After,
 ) -> Tensor<5> {
     let Affine { gamma, beta, epsilon } = affine;
-    // A layer with running statistics is frozen or evaluated, so the fused operation does not
-    // compute the gradients of γ and β.
+    // A layer that uses running statistics is frozen or in evaluation mode, so the fused operation
+    // does not compute the gradients of γ and β.
     let trains = gamma.is_require_grad() || beta.is_require_grad();
     let spec = after.spec(epsilon);
     let is_half = half::is_half(&x);
@@ -215,9 +219,9 @@ pub fn by_running(
     ))
 }
 
-/// Bytes that the launches for `[N, C, S]` read and write in training, forward and backward. With a
-/// `slice` the statistics come with a convolution, in parts of so many values, and with another one the
-/// sums of the gradient; `x` is how activations are stored.
+/// Returns the bytes that the launches for `[N, C, S]` read and write in training, forward and
+/// backward. `slices` are for the statistics and for the sums of the gradient: if given, a
+/// convolution computes them in parts of that many values. `x` is how activations are stored.
 pub(crate) fn training_bytes(
     shape: [usize; 3],
     slices: [Option<usize>; 2],

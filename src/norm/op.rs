@@ -18,27 +18,30 @@ use super::gradient_sums::GradientSums;
 /// Where the statistics of a batch come from.
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
-    /// From x.
+    /// Computed from x.
     Input,
-    /// With x, in parts of so many values.
+    /// Given along with x, in parts of this many values.
     Parts(usize),
-    /// Of a batch that x is a share of: mean and sum of squared deviations of each channel.
+    /// Given for the whole batch that x is a share of: mean and sum of squared deviations of each
+    /// channel.
     Batch(Arc<Batch>),
 }
 
-/// What a normalisation by the statistics of a batch is given besides tensors.
+/// Arguments of a normalisation by batch statistics, besides its tensors.
 #[derive(Debug, Clone)]
 pub(crate) struct ByBatch {
     pub source: Source,
-    /// Where the convolution that reads y leaves the sums that the backward pass begins with.
+    /// Slot for the sums that the backward pass starts with, filled by the convolution that reads
+    /// y.
     pub sums: Option<Arc<GradientSums>>,
 }
 
-/// The operations as Burn dispatches them; gradients come with `Autodiff`'s implementation.
+/// The operations as Burn dispatches them; the implementation for `Autodiff` adds the gradients.
 #[backend_extension(Autodiff, Cube, Flex)]
 pub(crate) trait NormOps: Backend {
-    /// y, mean and biased variance of each channel, and what else the backward pass needs, in the
-    /// backend's own form. `moments` are the statistics that do not come from `x`.
+    /// Returns y, the mean and biased variance of each channel, and whatever else the backward pass
+    /// needs, in a form specific to the backend. `moments` are statistics that are not computed
+    /// from `x`.
     fn norm_by_batch(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -49,8 +52,9 @@ pub(crate) trait NormOps: Backend {
         spec: Spec,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
-    /// Mean and sum of squared deviations of each channel: `[C·2]`, not differentiable. With a `slice` they
-    /// come with `x`, in `moments`, in parts of so many values.
+    /// Returns the mean and sum of squared deviations of each channel: `[C·2]`, not differentiable.
+    /// With a `slice` they are merged from `moments`, the statistics in parts of that many values,
+    /// instead of being computed from `x`.
     fn norm_statistics(
         x: FloatTensor<Self>,
         moments: FloatTensor<Self>,
@@ -58,10 +62,10 @@ pub(crate) trait NormOps: Backend {
         spec: Spec,
     ) -> FloatTensor<Self>;
 
-    /// The sum of these values over all lanes. Differentiable: each lane's loss depends on it.
+    /// Adds up the values of all lanes. Differentiable: each lane's loss depends on the sum.
     fn sum_across_lanes(own: FloatTensor<Self>, exchange: Arc<dyn Exchange>) -> FloatTensor<Self>;
 
-    /// y by given statistics. Not differentiable by γ and β.
+    /// Returns y, normalised by given statistics. Not differentiable with respect to γ and β.
     fn norm_by_running(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -78,14 +82,15 @@ pub(super) struct Gradients<B: Backend> {
     pub x: FloatTensor<B>,
     pub gamma: FloatTensor<B>,
     pub beta: FloatTensor<B>,
-    /// dy, and 0 where the ReLU was 0.
+    /// dy, set to 0 where the ReLU's output was 0.
     pub residual: FloatTensor<B>,
 }
 
 /// The backward passes on plain tensors.
 pub(super) trait NormKernels: NormOps {
-    /// `kept` is what the forward pass gave: mean, variance, and the backend's own form of the
-    /// rest; `sums` is where a convolution may have left its own.
+    /// Computes all gradients. `kept` is what the forward pass returned: mean, variance, and the
+    /// rest in the backend's own form; `sums` is where a convolution may have delivered the
+    /// gradient sums.
     fn by_batch_backward(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -95,8 +100,8 @@ pub(super) trait NormKernels: NormOps {
         spec: &Spec,
     ) -> Gradients<Self>;
 
-    /// The first half of it, for a share of a batch: Σ g and Σ g·(x − mean) of each channel in parts,
-    /// `[C·parts·2]`, and g, where the second half takes it in the place of dy.
+    /// Computes the first half for a share of a batch: partial sums Σ g and Σ g·(x − mean) of each
+    /// channel, `[C·parts·2]`, and g, or dy where the second half applies the mask itself.
     fn by_batch_sums(
         x: FloatTensor<Self>,
         kept: [FloatTensor<Self>; 3],
@@ -104,8 +109,9 @@ pub(super) trait NormKernels: NormOps {
         spec: &Spec,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// The second half: dx and the residual's gradient, from dy and g, and from the sums over the batch,
-    /// `[C·2]`, which has so many values of a channel.
+    /// Computes the second half: dx and the residual's gradient, from dy, the tensor that the first
+    /// half returned, and the sums over the whole batch, `[C·2]`, with its number of values per
+    /// channel.
     fn by_batch_input(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -115,7 +121,7 @@ pub(super) trait NormKernels: NormOps {
         spec: &Spec,
     ) -> [FloatTensor<Self>; 2];
 
-    /// dx and the residual's gradient from γ and variance; `y` is given where a ReLU follows.
+    /// Computes dx and the residual's gradient from γ and variance; `y` is given if a ReLU follows.
     fn by_running_backward(
         layer: [FloatTensor<Self>; 2],
         y: Option<FloatTensor<Self>>,
@@ -128,7 +134,7 @@ pub(super) trait NormKernels: NormOps {
 struct ByBatchBackward;
 
 impl<B: NormKernels> Backward<B, 4> for ByBatchBackward {
-    /// x, γ; what the forward pass kept.
+    /// Nodes of x and γ, what the forward pass kept, and the arguments.
     type State = ([NodeId; 2], [FloatTensor<B>; 3], ByBatch, Spec);
 
     fn backward(
@@ -162,7 +168,7 @@ impl<B: NormKernels> Backward<B, 4> for ByBatchBackward {
     }
 }
 
-/// All gradients of a share of a batch.
+/// Computes all gradients for a share of a batch.
 fn backward_in<B: NormKernels>(
     batch: &Batch,
     x: FloatTensor<B>,
@@ -176,8 +182,8 @@ fn backward_in<B: NormKernels>(
     let Sums { own, all } = batch.sums::<B>(parts);
     let tensor = |values: Vec<f32>| B::float_from_data(TensorData::from(&values[..]), &device);
     // The lanes' gradients of γ and β are added up later, like all others.
-    let d_gamma = own.iter().zip(&batch.rstd).map(|([_, along], rstd)| (along * rstd) as f32);
-    let d_beta = own.iter().map(|[straight, _]| *straight as f32);
+    let d_gamma = own.iter().zip(&batch.rstd).map(|([_, sum_gx], rstd)| (sum_gx * rstd) as f32);
+    let d_beta = own.iter().map(|[sum_g, _]| *sum_g as f32);
     let (d_gamma, d_beta) = (tensor(d_gamma.collect()), tensor(d_beta.collect()));
     let sums = tensor(all.as_flattened().iter().map(|&sum| sum as f32).collect());
     let [dx, residual] =
@@ -204,7 +210,7 @@ impl<B: NormKernels> Backward<B, 1> for SumAcrossLanes {
 struct ByRunning;
 
 impl<B: NormKernels> Backward<B, 2> for ByRunning {
-    /// γ, variance; y.
+    /// γ and variance, y, and the parameters.
     type State = ([FloatTensor<B>; 2], Option<FloatTensor<B>>, Spec);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Registered, _: &mut Checkpointer) {

@@ -7,8 +7,8 @@ use polyview_cpu::blend;
 
 use crate::kernels::{Implementation, host};
 
-/// old + share·(new − old), both flat, without automatic differentiation. Memory of the old one is reused
-/// where nothing else holds it.
+/// Returns old + share·(new − old). Both tensors are flat and without automatic differentiation.
+/// The memory of the old one is reused if nothing else holds it.
 pub fn towards(old: Tensor<1>, new: Tensor<1>, share: f32) -> Tensor<1> {
     if !matches!(Implementation::of_tensor(&old), Implementation::Cpu) {
         return old.clone().add(new.sub(old).mul_scalar(share));

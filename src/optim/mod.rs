@@ -1,5 +1,5 @@
-//! Steps of Adam or AdamW over parameters in one pass, averages of parameters, and the norm of all gradients: WGSL
-//! compute shaders on wgpu, vector code on the CPU, Burn's operations elsewhere.
+//! Steps of Adam or AdamW over parameters in one pass, averages of parameters, and the norm of all
+//! gradients: WGSL compute shaders on wgpu, vector code on the CPU, Burn's operations elsewhere.
 
 mod average;
 mod norm;
@@ -31,19 +31,19 @@ pub struct Step {
     pub beta2: f64,
     /// ε.
     pub epsilon: f64,
-    /// t: number of this step for the parameter, from 1.
+    /// t: number of this step for the parameter, counted from 1.
     pub number: u32,
-    /// What the gradient is multiplied by first: clipping.
+    /// Factor by which the gradient is multiplied first, for clipping.
     pub scale: f64,
 }
 
 impl Step {
-    /// 1 − βᵗ.
+    /// Returns 1 − βᵗ.
     fn correction(&self, beta: f64) -> f64 {
         1.0 - beta.powi(i32::try_from(self.number.max(1)).unwrap_or(i32::MAX))
     }
 
-    /// The coefficients of the update, the same for every implementation.
+    /// Returns the coefficients of the update, the same for every implementation.
     fn factors(&self) -> Factors {
         Factors {
             keep: (1.0 - self.rate * self.decay) as f32,
@@ -60,9 +60,9 @@ impl Step {
         }
     }
 
-    /// New parameter, m and v from the old ones and the gradient, all flat and of one length, none
-    /// with automatic differentiation. Memory of the old ones is reused where nothing else holds
-    /// it.
+    /// Returns the new parameter, m and v, given the old ones and the gradient. All are flat, of
+    /// the same length and without automatic differentiation. The memory of the old ones is reused
+    /// if nothing else holds it.
     pub fn apply(
         &self,
         value: Tensor<1>,
@@ -72,7 +72,7 @@ impl Step {
         together(|steps| steps.push(self, value, grad, moments))
     }
 
-    /// The same by Burn's own operations.
+    /// Like [`Self::apply`], with Burn's own operations.
     fn by_burn(
         &self,
         value: Tensor<1>,

@@ -8,7 +8,7 @@ use polyview_cpu::adam;
 use super::wgsl::{self, OptimPlan};
 use crate::kernels::{Implementation, host, launch};
 
-/// √Σx² over all elements of all the tensors, which share a device and have no automatic
+/// Returns √Σx² over all elements of all the tensors, which share a device and have no automatic
 /// differentiation; 0 for none. Waits for the device once.
 pub fn l2_norm(tensors: Vec<Tensor<1>>) -> Result<f64, TensorReadError> {
     let Some(first) = tensors.first() else { return Ok(0.0) };
@@ -19,7 +19,7 @@ pub fn l2_norm(tensors: Vec<Tensor<1>>) -> Result<f64, TensorReadError> {
             match wgsl::sum_squares(&lens, &limits) {
                 Ok((plan, parts)) => on_wgsl(tensors, &plan, parts)?,
                 Err(error) => {
-                    log::debug!("gradient norm by Burn's operations: {error}");
+                    log::debug!("the gradient norm is computed by Burn's operations: {error}");
                     by_burn(tensors)?
                 }
             }
@@ -29,13 +29,13 @@ pub fn l2_norm(tensors: Vec<Tensor<1>>) -> Result<f64, TensorReadError> {
     Ok(squares.sqrt())
 }
 
-/// Σx² by Burn's own operations.
+/// Computes Σx² with Burn's own operations.
 fn by_burn(tensors: Vec<Tensor<1>>) -> Result<f64, TensorReadError> {
     let sums = tensors.into_iter().map(|tensor| tensor.square().sum()).collect();
     Ok(f64::from(Tensor::cat(sums, 0).sum().try_into_scalar::<f32>()?))
 }
 
-/// Σx² on Burn's CPU backend.
+/// Computes Σx² on Burn's CPU backend.
 fn on_cpu(tensors: Vec<Tensor<1>>) -> f64 {
     let squares = |tensor: Tensor<1>| {
         let tensor = tensor.try_into_primitive::<Flex>();
@@ -45,7 +45,7 @@ fn on_cpu(tensors: Vec<Tensor<1>>) -> f64 {
     tensors.into_iter().map(squares).sum()
 }
 
-/// Σx² by the plan, which collects partial sums in one buffer.
+/// Computes Σx² by the plan, which collects partial sums in one buffer.
 fn on_wgsl(
     tensors: Vec<Tensor<1>>,
     plan: &OptimPlan,

@@ -1,4 +1,4 @@
-//! Steps of many parameters, which share launches on a GPU.
+//! Optimizer steps of many parameters, which share launches on a GPU.
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
@@ -10,8 +10,8 @@ use polyview_cpu::adam::{self, Factors};
 use super::{Step, wgsl};
 use crate::kernels::{DeviceLimits, Implementation, host, launch};
 
-/// Does all the steps that `work` pushes. What [`Steps::push`] returns may be read after it, not
-/// within.
+/// Executes all the steps that `work` pushes. The tensors that [`Steps::push`] returns may be read
+/// only after this function has returned.
 pub fn together<R>(work: impl FnOnce(&mut Steps) -> R) -> R {
     let mut steps = Steps { queues: Vec::new() };
     let result = work(&mut steps);
@@ -19,7 +19,7 @@ pub fn together<R>(work: impl FnOnce(&mut Steps) -> R) -> R {
     result
 }
 
-/// Steps of parameters within [`together`].
+/// The steps that are pushed within [`together`].
 #[derive(Debug)]
 pub struct Steps {
     queues: Vec<Queue>,
@@ -68,8 +68,8 @@ impl Steps {
             buffers.extend(new.each_ref().map(|tensor| tensor.handle.clone()));
         }
         let kind = Kind { wide: len.is_multiple_of(4), in_place };
-        let on = |queue: &&mut Queue| queue.kind == kind && queue.like.device == p.device;
-        let queue = match self.queues.iter_mut().find(on) {
+        let matches = |queue: &&mut Queue| queue.kind == kind && queue.like.device == p.device;
+        let queue = match self.queues.iter_mut().find(matches) {
             Some(queue) => queue,
             None => {
                 let queue = Queue { kind, like: p.clone(), limits, steps: Vec::new() };
@@ -83,7 +83,7 @@ impl Steps {
     }
 }
 
-/// What steps must share to share a launch.
+/// Properties that steps must have in common to share a launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Kind {
     wide: bool,
@@ -104,7 +104,7 @@ impl Queue {
         let Self { kind, like, limits, steps } = self;
         let (alone, shared): (Vec<_>, Vec<_>) =
             steps.into_iter().partition(|&(_, len, _)| wgsl::steps_alone(len, &limits));
-        let most = wgsl::most_steps(kind.in_place, &limits);
+        let most = wgsl::max_steps(kind.in_place, &limits);
         for steps in alone.chunks(1).chain(shared.chunks(most)) {
             let each: Vec<_> = steps.iter().map(|&(factors, len, _)| (factors, len)).collect();
             let plan = wgsl::steps(&each, kind.in_place, &limits)
@@ -115,7 +115,7 @@ impl Queue {
     }
 }
 
-/// A step on Burn's CPU backend.
+/// Executes a step on Burn's CPU backend.
 fn on_cpu(
     factors: Factors,
     value: Tensor<1>,

@@ -1,5 +1,5 @@
-//! Plans for the optimizer's steps and the gradients' norm. A network has a hundred parameters, most
-//! of them small: one launch takes as many as the device can bind.
+//! Plans for the optimizer's steps and the gradients' norm. A network has a hundred parameters,
+//! most of them small: one launch takes as many as the device can bind.
 
 use polyview_cpu::adam::Factors;
 
@@ -8,24 +8,24 @@ use crate::kernels::plan::{
     self, DeviceLimits, Launch, PlanError, Shader, Slot, element_values, fill, fits, fold,
 };
 
-/// An optimizer operation's launches.
+/// Launches of an optimizer operation.
 pub(crate) type OptimPlan = plan::Plan<OptimKernel>;
 
-/// Which shader, in which variant. `wide` ones take four elements at a time; `slots` is the number of
-/// parameters.
+/// A shader in one variant. Those that are `wide` process four elements at a time; `slots` is the
+/// number of parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum OptimKernel {
-    /// Steps.
+    /// Optimizer steps.
     AdamW(StepVariant),
     /// Partial sums of x².
     SumSquares { wide: bool, slots: u32 },
 }
 
-/// How steps are computed.
+/// A variant of the optimizer step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct StepVariant {
     pub(super) wide: bool,
-    /// Whether new values take the place of the old ones.
+    /// Whether new values overwrite the old ones.
     pub(super) in_place: bool,
     pub(super) slots: u32,
 }
@@ -106,16 +106,16 @@ impl Shader for OptimKernel {
 }
 
 impl OptimKernel {
-    /// Variants of few and of many slots.
+    /// Returns variants of few and of many slots.
     pub(crate) fn variants() -> Vec<Self> {
         let mut variants = Vec::new();
         for wide in [false, true] {
-            for slots in [1, 2, MOST_STEPS as u32] {
+            for slots in [1, 2, MAX_STEPS as u32] {
                 for in_place in [false, true] {
                     variants.push(Self::AdamW(StepVariant { wide, in_place, slots }));
                 }
             }
-            variants.extend([1, 2, MOST_SUMS as u32].map(|slots| Self::SumSquares { wide, slots }));
+            variants.extend([1, 2, MAX_SUMS as u32].map(|slots| Self::SumSquares { wide, slots }));
         }
         variants
     }
@@ -183,10 +183,10 @@ fn sum_squares_source(wide: bool, slots: u32) -> String {
 }
 
 const THREADS: usize = 256;
-/// Parameters of a launch at most: with more of them there is little left to save.
-const MOST_STEPS: usize = 16;
-/// Tensors of a launch of sums at most.
-const MOST_SUMS: usize = 30;
+/// Maximum number of parameters per launch: more of them would save little.
+const MAX_STEPS: usize = 16;
+/// Maximum number of tensors per launch of sums.
+const MAX_SUMS: usize = 30;
 
 /// Whether [`steps`] can plan a parameter of `len` elements.
 pub(super) fn fits_step(len: usize, limits: &DeviceLimits) -> bool {
@@ -198,22 +198,23 @@ fn step_groups(elements: usize, limits: &DeviceLimits) -> Result<[u32; 3], PlanE
 }
 
 /// Whether a parameter is so large that it has a launch of its own: one that fills a GPU gains
-/// nothing from company, and on a software rasteriser, which executes every case of a `switch`, each
-/// parameter of a launch costs as much as all of them.
+/// nothing from sharing, and on a software rasteriser, which executes every case of a `switch`,
+/// each parameter of a launch costs as much as all of them.
 pub(super) fn steps_alone(len: usize, limits: &DeviceLimits) -> bool {
     len >= if limits.software { 1 << 14 } else { 1 << 20 }
 }
 
-/// How many parameters one launch takes on a device.
-pub(super) fn most_steps(in_place: bool, limits: &DeviceLimits) -> usize {
+/// Returns how many parameters one launch can update on a device.
+pub(super) fn max_steps(in_place: bool, limits: &DeviceLimits) -> usize {
     let each = STATE.len() + if in_place { 0 } else { NEW_STATE.len() };
-    // The parameters of the launch have a binding, too.
-    ((limits.bindings as usize).saturating_sub(1) / each).clamp(1, MOST_STEPS)
+    // The launch's own parameters have a binding, too.
+    ((limits.bindings as usize).saturating_sub(1) / each).clamp(1, MAX_STEPS)
 }
 
-/// Steps of at most [`most_steps`] parameters, of lengths that [`fits_step`]: coefficients and
-/// length of each. Operands, for each in turn: parameter, gradient, first and second moment; unless
-/// `in_place` then what is written: parameter, first and second moment.
+/// Plans steps of at most [`max_steps`] parameters whose lengths satisfy [`fits_step`], given the
+/// coefficients and the length of each. Operands, for each in turn: parameter, gradient, first and
+/// second moment; then, unless `in_place`, those that are written: parameter, first and second
+/// moment.
 pub(super) fn steps(
     each: &[(Factors, usize)],
     in_place: bool,
@@ -265,17 +266,17 @@ pub(super) fn steps(
     Ok(OptimPlan::single(launch.with_tail(words)))
 }
 
-/// How many partial sums [`sum_squares`] writes for `len` elements.
+/// Returns how many partial sums [`sum_squares`] writes for `len` values.
 fn sum_squares_parts(len: usize, wide: bool) -> usize {
     let elements = if wide { len / 4 } else { len };
     elements.div_ceil(CHUNK).max(1)
 }
 
-/// Elements of a chunk.
+/// Number of elements per chunk.
 const CHUNK: usize = THREADS * 16;
 
-/// Σ x² of tensors of these lengths as partial sums, which the caller adds up, and the number of
-/// sums. Operands: the tensors in order; written: the sums.
+/// Plans Σ x² of tensors of these lengths as partial sums, which the caller adds up; also returns
+/// the number of sums. Operands: the tensors in order; written: the sums.
 pub(super) fn sum_squares(
     lens: &[usize],
     limits: &DeviceLimits,
@@ -283,7 +284,7 @@ pub(super) fn sum_squares(
     for &len in lens {
         elements(len, limits)?;
     }
-    let most = (limits.bindings as usize).saturating_sub(2).clamp(1, MOST_SUMS);
+    let most = (limits.bindings as usize).saturating_sub(2).clamp(1, MAX_SUMS);
     let (mut plan, mut first) = (OptimPlan::new(), 0);
     for wide in [true, false] {
         let is_wide = |&index: &usize| lens[index].is_multiple_of(4) == wide;
@@ -317,7 +318,7 @@ pub(super) fn sum_squares(
     Ok((plan, first))
 }
 
-/// Whether four values make an element, and how many elements there are.
+/// Returns whether an element consists of four values, and the number of elements.
 fn elements(len: usize, limits: &DeviceLimits) -> Result<(bool, usize), PlanError> {
     fits(len, limits)?;
     if limits.max_invocations < THREADS as u32 {

@@ -21,10 +21,10 @@ pub(super) struct Entry {
     pub shape: ConvShape,
     /// Whether activations were in half precision.
     pub half: bool,
-    /// The size of the matrix units that there were for them. The same device may do without.
+    /// Size of the matrix units that were available. The same device may also be used without.
     pub units: Option<u32>,
     pub choice: ConvVariant,
-    /// Milliseconds.
+    /// Milliseconds of the chosen variant.
     pub ms: f64,
     /// Milliseconds of the variant that the device's limits suggest.
     pub usual_ms: f64,
@@ -36,20 +36,20 @@ impl Entry {
         Self { pass, shape, half, units, choice, ms, usual_ms }
     }
 
-    /// What it is the choice for.
+    /// Returns the pass, and the circumstances in which the choice applies.
     fn key(&self) -> (TuningPass, Kind) {
         ((self.pass, self.shape), Kind { half: self.half, units: self.units })
     }
 }
 
-/// What a choice depends on besides the pass.
+/// What a choice depends on, besides the pass.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Kind {
     pub half: bool,
     pub units: Option<u32>,
 }
 
-/// What the file holds.
+/// Contents of the file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Contents {
@@ -58,7 +58,7 @@ struct Contents {
     entries: Vec<Entry>,
 }
 
-/// What is remembered of a device.
+/// The stored choices for a device.
 #[derive(Debug)]
 pub(super) struct Remembered {
     file: Option<PathBuf>,
@@ -66,7 +66,7 @@ pub(super) struct Remembered {
 }
 
 impl Remembered {
-    /// Reads what `folder` has of this device.
+    /// Reads what `folder` has stored for this device.
     pub(super) fn open(folder: Option<&Path>, device: &DeviceInfo) -> Self {
         let device = format!("{}, {}, {}", device.name, device.api, device.driver);
         let file = folder.map(|folder| folder.join(file_name(&device)));
@@ -88,8 +88,8 @@ impl Remembered {
         self.contents.entries.push(entry);
     }
 
-    /// Replaces the file, but for what other processes have added to it; where that fails, warns and does
-    /// not try again.
+    /// Replaces the file, except for what other processes have added to it. If that fails, warns
+    /// and does not try again.
     pub(super) fn write(&mut self) {
         let Some(file) = self.file.clone() else { return };
         let found = fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
@@ -101,13 +101,14 @@ impl Remembered {
             }
         }
         if let Err(error) = write(&file, &self.contents) {
-            log::warn!("{}: what --tune found cannot be kept: {error}", file.display());
+            log::warn!("{}: the results of --tune cannot be stored: {error}", file.display());
             self.file = None;
         }
     }
 }
 
-/// Derived from the device and the source of all kernels, which the choices depend on.
+/// Returns the file's name, which is derived from the device and the source of all kernels, because
+/// the choices depend on both.
 fn file_name(device: &str) -> String {
     let mut hash = Sha256::new();
     hash.update(device);
@@ -120,19 +121,22 @@ fn file_name(device: &str) -> String {
     format!("{hex}.json")
 }
 
-/// `None` where there is no such file, or a damaged one.
+/// Reads the file; `None` if it is missing or damaged.
 fn read(file: &Path) -> Option<Contents> {
     let text = match fs::read(file) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {
-            log::warn!("{}: cannot be read, everything is tried again: {error}", file.display());
+            log::warn!(
+                "{}: cannot be read, so all variants are timed again: {error}",
+                file.display()
+            );
             return None;
         }
     };
     serde_json::from_slice(&text)
         .inspect_err(|error| {
-            log::warn!("{}: damaged, everything is tried again: {error}", file.display());
+            log::warn!("{}: damaged, so all variants are timed again: {error}", file.display());
         })
         .ok()
 }

@@ -102,7 +102,7 @@ fn programs_and_names_that_misbehave_are_named() {
     let folder = TempDir::new().unwrap();
     let ffmpeg = folder.path().join("ffmpeg");
     for (script, words) in [
-        ("echo nonsense", "gives no version"),
+        ("echo nonsense", "prints no version"),
         ("echo broken library >&2; exit 3", "broken library"),
         ("echo ffmpeg version 3.4.11 built", "3.4.11 is too old"),
     ] {

@@ -157,9 +157,9 @@ fn program_tunes_once() {
         return;
     }
     let first = run(device);
-    assert!(first.contains(" 0 known from before"), "{first}");
+    assert!(first.contains(" 0 known from earlier runs"), "{first}");
     let second = run(device);
-    assert!(second.starts_with("tuning: 0 passes tried"), "{second}");
+    assert!(second.starts_with("tuning: 0 passes timed"), "{second}");
     let sizes = ["--clips", "1", "--frames-per-clip", "2", "--img-height", "16", "--img-width=16"];
     let options = ["bench", "--tune", "--json", "--backbone-name", "r3d_tiny", "--steps", "1"];
     let args = [&options as &[&str], &sizes, &["--device", device]].concat();

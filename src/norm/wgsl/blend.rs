@@ -1,4 +1,4 @@
-//! Running statistics after a batch, those of several layers in one launch.
+//! Plans that update the running statistics of several layers after a batch, in one launch.
 
 use super::kernel::{NormKernel, PER_CHANNEL};
 use super::params::{BlendLayer, BlendParams};
@@ -6,30 +6,31 @@ use super::{NormPlan, ROW};
 use crate::kernels::layout::array_words;
 use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fits};
 
-/// Layers of a launch, however many buffers the device binds.
-pub(super) const MOST_LAYERS: u32 = 7;
-/// Buffers of each layer that are read, and of all layers.
+/// Maximum number of layers per launch, however many buffers the device can bind.
+pub(super) const MAX_LAYERS: u32 = 7;
+/// Number of buffers that are read for each layer, and number of buffers that all layers share.
 const EACH: u32 = 4;
 const SHARED: u32 = 2;
 
-/// The blends of some layers.
+/// A plan that updates the running statistics of some layers.
 pub(in crate::norm) struct Blends {
     pub plan: NormPlan,
-    /// Words of the result.
+    /// Size of the result, words.
     pub words: usize,
-    /// Where in it each layer's mean and variance start.
+    /// Offsets of each layer's mean and variance in the result.
     pub starts: Vec<[usize; 2]>,
 }
 
-/// Layers whose statistics one launch updates on a device.
+/// Returns the number of layers whose statistics one launch updates on a device.
 pub(in crate::norm) fn layers_per_launch(limits: &DeviceLimits) -> usize {
-    (limits.bindings.saturating_sub(SHARED) / EACH).clamp(1, MOST_LAYERS) as usize
+    (limits.bindings.saturating_sub(SHARED) / EACH).clamp(1, MAX_LAYERS) as usize
 }
 
-/// Running statistics of layers of so many channels, at most [`layers_per_launch`] of them, after a
-/// batch. `keep` and `mean_share` are 1 − momentum and momentum, `variance_shares` each layer's
-/// momentum·n / (n − 1). Operands: of each layer 0 and 1 the running mean and variance, 2 and 3 the
-/// batch's; the last one is written: all the next ones, each from a multiple of 256 bytes on.
+/// Plans the update of layers' running statistics after a batch, for at most [`layers_per_launch`]
+/// layers. `layers` are the number of channels and momentum·n / (n − 1) of each, `keep` and
+/// `mean_share` are 1 − momentum and momentum. Operands: for each layer, 0 and 1 the running mean
+/// and variance, 2 and 3 the batch's; the last operand is written: the updated statistics of all
+/// layers, each starting at a multiple of 256 bytes.
 pub(in crate::norm) fn blends(
     layers: &[(usize, f32)],
     [keep, mean_share]: [f32; 2],

@@ -7,47 +7,48 @@ use crate::kernels::layout::{Layout, Record};
 use crate::kernels::plan::{Shader, element_values, fill};
 use crate::kernels::storage::Storage;
 
-/// Where the sums of the backward pass take the ReLU's mask from.
+/// Source of the ReLU's mask for the sums of the backward pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Mask {
     /// There is no ReLU.
     None,
-    /// It follows from x.
+    /// The mask is recomputed from x.
     FromX,
-    /// It was kept; the masked gradient is written.
+    /// The forward pass stored the mask; the masked gradient is written.
     Kept,
 }
 
-/// Which shader, in which variant. `wide` ones take four elements at a time; `x` is how x, y and the
-/// residual are stored, and their gradients accordingly. Where half precision is not `wide` results are
-/// in f32: one value of two in a word cannot be written.
+/// A shader in one variant. Those that are `wide` process four elements at a time; `x` is how x, y
+/// and the residual are stored, and their gradients accordingly. Variants in half precision that
+/// are not `wide` write results in f32, because one of the two values in a word cannot be written
+/// alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum NormKernel {
-    /// Parts of the statistics.
+    /// Partial statistics.
     Stats { wide: bool, x: Storage },
-    /// Parts that came with a convolution, merged to one for each channel.
+    /// Merges the partial statistics that a convolution computed into one part per channel.
     Collect,
-    /// Merges the sums of the gradient that came with a convolution.
+    /// Merges the partial gradient sums that a convolution computed.
     CollectSums,
     /// The normalisation itself, by the batch's statistics or by given ones.
     Apply { wide: bool, residual: bool, relu: bool, given: bool, x: Storage },
-    /// Parts of the gradient's sums.
+    /// Partial gradient sums.
     Grads { wide: bool, mask: Mask, x: Storage },
-    /// Gradient of x, γ and β; with `relu` the mask follows from x. `dy` may be in f32 although x is
-    /// not, as [`Self::Grads`] wrote it.
+    /// Gradients of x, γ and β; with `relu` the mask is recomputed from x. `dy` may be in f32
+    /// although x is not, if [`Self::Grads`] wrote it.
     Input { wide: bool, relu: bool, x: Storage, dy: Storage },
-    /// Gradient of x and of the residual by given statistics; without a ReLU y is not read.
+    /// Gradients of x and of the residual with given statistics; without a ReLU y is not read.
     Frozen { wide: bool, relu: bool, residual: bool, y: Storage },
-    /// Running statistics of some layers after a batch.
+    /// Updates the running statistics of some layers after a batch.
     Blend { layers: u32 },
 }
 
 impl NormKernel {
-    /// Every variant; of the blends the least, the usual and the most.
+    /// Returns every variant; of the blends only those with 1, 2 and the maximum number of layers.
     pub(crate) fn variants() -> Vec<Self> {
         const BOTH: [bool; 2] = [false, true];
         let mut variants: Vec<_> =
-            [1, 2, super::blend::MOST_LAYERS].map(|layers| Self::Blend { layers }).into();
+            [1, 2, super::blend::MAX_LAYERS].map(|layers| Self::Blend { layers }).into();
         variants.extend([Self::Collect, Self::CollectSums]);
         let storages = [Storage::F32].into_iter().chain(Storage::HALVES);
         for (x, wide) in storages.flat_map(|x| BOTH.map(|wide| (x, wide))) {
@@ -59,7 +60,7 @@ impl NormKernel {
             }));
             for relu in BOTH {
                 variants.push(Self::Input { wide, relu, x, dy: x.gradient() });
-                // Without a ReLU y is not read, and either of the two ways gives the same text.
+                // Without a ReLU y is not read, so both forms of half precision give the same text.
                 if relu || x != Storage::F16 {
                     variants.push(Self::Frozen { wide, relu, residual: false, y: x });
                 }
@@ -81,29 +82,30 @@ fn bound(number: usize, name: &str, element: &str) -> String {
     format!("@group(0) @binding({number}) var<storage, read_write> {name}: array<{element}>;")
 }
 
-/// The text if it is wanted.
+/// Returns the text if it is wanted, otherwise an empty one.
 fn optional(wanted: bool, text: impl Into<String>) -> String {
     if wanted { text.into() } else { String::new() }
 }
 
-/// One row of what is kept, as an element for a channel.
+/// Returns the expression for a channel's value in one row of `kept`, as an element.
 fn kept(row: u32) -> String {
     format!("Element(bitcast<f32>(kept[{row}u * params.row + channel]))")
 }
 
-/// How a result is written that should be stored this way.
+/// Returns how a result that should be stored this way is actually written.
 pub(super) fn written(storage: Storage, wide: bool) -> Storage {
     if wide { storage } else { Storage::F32 }
 }
 
-/// An element as it is stored.
+/// Returns the type of a stored element.
 fn stored(storage: Storage, wide: bool) -> &'static str {
     if storage.is_half() { storage.element(wide) } else { "Element" }
 }
 
-/// g where the mask follows from x; in the words of norm_apply.wgsl, so that it is the same.
+/// Returns the expression for g where the mask is recomputed from x. It repeats the expression in
+/// norm_apply.wgsl, so that both give the same bits.
 fn masked_by_x(dy: &str) -> String {
-    format!("select(Element(0.0), {dy}, fma(apart, scale, shift) > Element(0.0))")
+    format!("select(Element(0.0), {dy}, fma(deviation, scale, shift) > Element(0.0))")
 }
 
 impl Shader for NormKernel {
@@ -141,7 +143,7 @@ impl Shader for NormKernel {
             Self::CollectSums => include_str!("../../../shaders/norm_collect_sums.wgsl").to_owned(),
             Self::Apply { wide, residual, relu, given, x } => {
                 let masks = self.keeps_mask();
-                let (statistics, find) = match given {
+                let (statistics, channel_statistics) = match given {
                     true => (
                         [bound(4, "given_mean", "f32"), bound(5, "given_variance", "f32")],
                         include_str!("../../../shaders/include/norm_given.wgsl"),
@@ -172,14 +174,14 @@ impl Shader for NormKernel {
                     ("x", x.read("x", "at")),
                     ("write", y.write("y", "at", "value")),
                     ("statistics", statistics.join("\n")),
-                    ("find", find.to_owned()),
+                    ("channel_statistics", channel_statistics.to_owned()),
                     ("keep", optional(!given, KEEP)),
                     ("residual", optional(residual, added)),
                     ("add", optional(residual, format!(" + {}", x.read("residual", "at")))),
                     ("relu", relu.to_string()),
-                    ("open", optional(masks, open(wide))),
+                    ("positive_bits", optional(masks, positive_bits(wide))),
                     ("begin", optional(masks, "var bits = 0u;")),
-                    ("collect", optional(masks, "bits |= open(value) << (step * LANES);")),
+                    ("collect", optional(masks, "bits |= positive_bits(value) << (step * LANES);")),
                     ("mask", optional(masks, "kept[share.word] = bits;")),
                     ("params", (6 + usize::from(residual)).to_string()),
                 ]);
@@ -196,7 +198,7 @@ impl Shader for NormKernel {
                         masked_by_x(&value),
                     ),
                     Mask::Kept => {
-                        let test = "opened(at_plane, inner)";
+                        let test = "is_positive(at_plane, inner)";
                         (String::new(), format!("select(Element(0.0), {value}, {test})"))
                     }
                 };
@@ -213,7 +215,7 @@ impl Shader for NormKernel {
                     ("x", x.read("x", "at")),
                     reduce(),
                     ("masked", optional(writes, declared)),
-                    ("opened", optional(writes, opened(wide))),
+                    ("is_positive", optional(writes, is_positive(wide))),
                     ("layer", layer),
                     ("gradient", gradient),
                     ("write", optional(writes, masked.write("masked", "at", "gradient"))),
@@ -224,7 +226,7 @@ impl Shader for NormKernel {
             Self::Input { wide, relu, x, dy } => {
                 let (dx, value) = (written(x.gradient(), wide), dy.read("dy", "at"));
                 let functions = x.load("x", wide) + &dy.load("dy", wide) + &dx.store(&["dx"]);
-                let result = "(gradient - level - apart * slope) * scale";
+                let result = "(gradient - mean_gradient - deviation * slope) * scale";
                 let mut values = element_values(wide);
                 values.extend([
                     ("stored", stored(x, wide).to_owned()),
@@ -324,7 +326,7 @@ impl Shader for NormKernel {
 }
 
 impl NormKernel {
-    /// How its activations are stored.
+    /// Returns how its activations are stored.
     fn storage(&self) -> Storage {
         match *self {
             Self::Stats { x, .. }
@@ -336,22 +338,23 @@ impl NormKernel {
         }
     }
 
-    /// Whether the forward pass keeps the mask of its ReLU: where x alone does not say it.
+    /// Whether the forward pass stores the mask of its ReLU, which it does where the mask does not
+    /// follow from x alone.
     fn keeps_mask(&self) -> bool {
         matches!(self, Self::Apply { residual: true, relu: true, given: false, .. })
     }
 }
 
-/// What the forward pass keeps of a channel.
+/// Statement by which the forward pass stores a channel's values for the backward pass.
 const KEEP: &str = "if (share.leads) {
-        kept[channel] = bitcast<u32>(found.x);
-        kept[params.row + channel] = bitcast<u32>(found.y);
+        kept[channel] = bitcast<u32>(statistics.x);
+        kept[params.row + channel] = bitcast<u32>(statistics.y);
         kept[2u * params.row + channel] = bitcast<u32>(scale);
         kept[3u * params.row + channel] = bitcast<u32>(shift);
     }";
 
-/// One bit for each value above 0.
-fn open(wide: bool) -> String {
+/// Returns the function that computes one bit per value, set for values above 0.
+fn positive_bits(wide: bool) -> String {
     let bits = match wide {
         true => {
             "let bits = select(vec4(0u), vec4(1u, 2u, 4u, 8u), value > Element(0.0));
@@ -360,12 +363,13 @@ fn open(wide: bool) -> String {
         false => "return select(0u, 1u, value > Element(0.0));",
     };
     format!(
-        "// One bit for each value above 0.\nfn open(value: Element) -> u32 {{\n    {bits}\n}}\n"
+        "// One bit per value, set for values above 0.\n\
+         fn positive_bits(value: Element) -> u32 {{\n    {bits}\n}}\n"
     )
 }
 
-/// The same bits read again.
-fn opened(wide: bool) -> String {
+/// Returns the function that reads such a bit back.
+fn is_positive(wide: bool) -> String {
     let (ty, test) = match wide {
         true => ("vec4<bool>", "(vec4(bits) & vec4(1u, 2u, 4u, 8u)) != vec4(0u)"),
         false => ("bool", "(bits & 1u) != 0u"),
@@ -374,7 +378,7 @@ fn opened(wide: bool) -> String {
     fill(text, &[("bool", ty.to_owned()), ("test", test.to_owned())])
 }
 
-/// Invocations of a workgroup of the passes over elements.
+/// Invocations per workgroup in the passes over elements.
 pub(super) const THREADS: usize = 256;
-/// Invocations of a workgroup of the blends, one for each channel.
+/// Invocations per workgroup in the blends, one per channel.
 pub(super) const PER_CHANNEL: u32 = 64;

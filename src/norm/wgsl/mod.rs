@@ -1,6 +1,6 @@
 //! Plans for batch normalisation over N and S of contiguous `[N, C, S]`, together with the residual
-//! addition and the ReLU that follow it in a residual network. x, y, the residual and their gradients
-//! may be stored in half precision; everything else is f32.
+//! addition and the ReLU that follow it in a residual network. x, y, the residual and their
+//! gradients may be stored in half precision; everything else is f32.
 
 mod blend;
 mod kernel;
@@ -17,48 +17,51 @@ use kernel::{Mask, THREADS, written};
 use params::{CollectParams, CollectSumsParams, EachParams, ReduceParams};
 pub(crate) use traffic::Traffic;
 
-/// A normalisation's launches.
+/// Launches of a normalisation.
 pub(crate) type NormPlan = plan::Plan<NormKernel>;
 
-/// Words to which rows are padded, so that each can be bound by itself: WebGPU's largest alignment
-/// of a binding is 256 bytes.
+/// Multiple of words to which rows are padded, so that each row can be bound separately: WebGPU's
+/// largest alignment of a binding is 256 bytes.
 pub(crate) const ROW: usize = 64;
-/// Rows of what the forward pass keeps: mean, biased variance, γ / √(var + ε), β.
+/// Number of rows that the forward pass keeps: mean, biased variance, γ / √(var + ε), β.
 const ROWS: usize = 4;
-/// Elements that an invocation of the passes over all elements takes.
+/// Number of elements per invocation in the passes over all elements.
 const STEPS: usize = 8;
-/// Parts of a channel's sums. Every invocation of the following pass adds them up by itself.
-const MOST_CHUNKS: usize = 32;
-/// Words of a part: of the statistics mean and sum of squares, of the gradient Σ g and Σ g·(x −
-/// mean).
+/// Maximum number of parts of a channel's sums. Every invocation of the next pass adds up all of
+/// them.
+const MAX_CHUNKS: usize = 32;
+/// Words per part: mean and sum of squared deviations for the statistics, Σ g and Σ g·(x − mean)
+/// for the gradient.
 const PART: usize = 2;
 
 /// y = relu?((x − mean) / √(var + ε)·γ + β (+ residual)) over `[N, C, S]`, with mean and biased
-/// variance of each channel over N and S; planned for one device, which can execute all of it.
+/// variance of each channel over N and S; planned for one device, which can execute all its plans.
 #[derive(Debug)]
 pub(crate) struct BatchNorm {
     spec: Spec,
     /// How x and the residual are stored.
     x: Storage,
-    /// Whether four values make an element.
+    /// Whether an element consists of four values.
     wide: bool,
     batch: usize,
     channels: usize,
-    /// Elements of a channel in one image.
+    /// Number of elements of a channel in one image.
     plane: usize,
-    /// Chunks that a channel's elements are cut into, and elements of a chunk.
+    /// Number of chunks that a channel's elements are divided into.
     chunks: usize,
+    /// Number of elements per chunk.
     chunk: usize,
-    /// Binary logarithm of the lanes that share a plane, and how often they go over it.
+    /// Binary logarithm of the number of lanes that share a plane.
     lane_bits: u32,
+    /// Number of shares that a plane is divided into: `STEPS` elements for each lane.
     shares: usize,
     /// Workgroups of the passes over all elements.
     each_groups: [u32; 3],
 }
 
 impl BatchNorm {
-    /// The normalisation of `[N, C, S]` = `shape`, where x (or y, if the backward pass reads that) and
-    /// the residual are stored as `x` says.
+    /// Plans the normalisation of `[N, C, S]` = `shape`, where x (or y, if the backward pass reads
+    /// that) and the residual are stored as `x` says.
     pub(crate) fn new(
         shape: [usize; 3],
         spec: Spec,
@@ -80,13 +83,13 @@ impl BatchNorm {
         let wide = plane.is_multiple_of(4);
         let plane = if wide { plane / 4 } else { plane };
         let elements = batch * plane;
-        // Enough workgroups to fill a device, but eight elements for each invocation.
-        let wanted = 1024usize.div_ceil(channels).min(MOST_CHUNKS);
+        // Enough workgroups to fill a device, but about eight elements per invocation or more.
+        let wanted = 1024usize.div_ceil(channels).min(MAX_CHUNKS);
         let chunks = wanted.min(elements.div_ceil(8 * THREADS)).max(1);
         let chunk = elements.div_ceil(chunks);
         let chunks = elements.div_ceil(chunk);
         fits(PART * channels * chunks, limits)?;
-        // As few lanes as can take a plane at once, so that none has nothing to do.
+        // The fewest lanes that can process a plane at once, so that none is idle.
         let lanes = plane.div_ceil(STEPS).next_power_of_two().min(THREADS);
         let shares = plane.div_ceil(STEPS * lanes);
         let [y, z, _] = fold((batch * channels).div_ceil(THREADS / lanes), 1, limits)?;
@@ -110,13 +113,13 @@ impl BatchNorm {
         Ok(norm)
     }
 
-    /// Words between the rows of what the forward pass keeps.
+    /// Distance in words between the rows that the forward pass keeps.
     pub(super) fn row(&self) -> usize {
         self.channels.next_multiple_of(ROW)
     }
 
-    /// Words of what the forward pass keeps: rows of mean, biased variance and what else the
-    /// backward pass needs of each channel, and with a residual the mask of the ReLU.
+    /// Size in words of what the forward pass keeps: rows of mean, biased variance and the other
+    /// per-channel values that the backward pass needs and, with a residual, the mask of the ReLU.
     pub(super) fn kept_words(&self) -> usize {
         let mask = if self.spec.masks_residual() {
             self.batch * self.channels * self.plane_words()
@@ -126,36 +129,37 @@ impl BatchNorm {
         ROWS * self.row() + mask
     }
 
-    /// Words of the mask for a plane: one for the elements that an invocation takes.
+    /// Mask words per plane: one for the elements of each invocation.
     fn plane_words(&self) -> usize {
         self.shares << self.lane_bits
     }
 
-    /// Values of an element.
+    /// Number of values per element.
     fn lanes(&self) -> usize {
         if self.wide { 4 } else { 1 }
     }
 
-    /// Elements of a channel.
+    /// Number of elements per channel.
     fn elements(&self) -> usize {
         self.batch * self.plane
     }
 
-    /// Values of a channel, and of the whole tensor.
+    /// Number of values per channel.
     fn channel_values(&self) -> usize {
         self.elements() * self.lanes()
     }
 
+    /// Number of values in the whole tensor.
     fn values(&self) -> usize {
         self.channel_values() * self.channels
     }
 
-    /// How many chunks a reduction makes of a channel, and values of each but the last.
+    /// Number of chunks per channel in a reduction, and number of values in each but the last.
     fn chunk_sizes(&self) -> [usize; 2] {
         [self.chunks, self.chunk * self.lanes()]
     }
 
-    /// How the forward pass writes y: in half precision only by fours.
+    /// How the forward pass writes y: in half precision only if it writes four values at a time.
     pub(crate) fn y(&self) -> Storage {
         written(self.x, self.wide)
     }
@@ -165,9 +169,9 @@ impl BatchNorm {
         written(self.x.gradient(), self.wide)
     }
 
-    /// Operands: 0 `x`, 1 `γ [C]`, 2 `β [C]`; written: 3 `y`, 4 what is kept; with a residual: 5
-    /// the residual. Where the statistics came with `x`, in parts of `slice` values of a channel
-    /// (the last may have fewer): 6 their means and sums of squared deviations
+    /// Plans the forward pass. Operands: 0 `x`, 1 `γ [C]`, 2 `β [C]`; written: 3 `y`, 4 what is
+    /// kept; with a residual: 5 the residual. If the statistics came with `x`, in parts of `slice`
+    /// values of a channel (the last may have fewer): 6 their means and sums of squared deviations
     /// `[C, parts, 2]`; `x` is then read once.
     pub(super) fn forward(&self, slice: Option<usize>) -> NormPlan {
         let mut plan = NormPlan::new();
@@ -179,7 +183,7 @@ impl BatchNorm {
                 plan.launches.push(self.reduce(stats, vec![Slot::Operand(0), parts]));
                 (parts, self.chunk_sizes())
             }
-            Some(slice) if values.div_ceil(slice) <= MOST_CHUNKS => {
+            Some(slice) if values.div_ceil(slice) <= MAX_CHUNKS => {
                 (Slot::Operand(6), [values.div_ceil(slice), slice])
             }
             Some(slice) => {
@@ -193,15 +197,16 @@ impl BatchNorm {
         plan
     }
 
-    /// The same by the statistics of a batch that x is a share of, which has so many `values` of a
-    /// channel: 6 mean and sum of squared deviations `[C, 2]`.
+    /// Plans the forward pass by the statistics of a batch that x is a share of; `values` is the
+    /// batch's number of values per channel. Operands as in [`Self::forward`], except for 6 mean
+    /// and sum of squared deviations `[C, 2]`.
     pub(super) fn forward_in(&self, values: usize) -> NormPlan {
         let statistics = [6, 4].map(Slot::Operand);
         NormPlan::single(self.apply(false, statistics, 5, [1, values], values))
     }
 
-    /// Operands: 0 `x`; 1 its statistics in parts of `slice` values, as [`Self::forward`] has them;
-    /// written: 2 mean and sum of squared deviations `[C, 2]`.
+    /// Plans the statistics alone. Operands: 0 `x`; 1 its statistics in parts of `slice` values, as
+    /// in [`Self::forward`]; written: 2 mean and sum of squared deviations `[C, 2]`.
     pub(super) fn statistics(&self, slice: Option<usize>) -> NormPlan {
         let mut plan = NormPlan::new();
         let values = self.channel_values();
@@ -219,7 +224,7 @@ impl BatchNorm {
         plan
     }
 
-    /// Merges the parts of each channel, of which each but the last has `part` values.
+    /// Merges the parts of each channel; each part but the last has `part` values.
     fn collect(&self, buffers: [Slot; 2], parts: usize, part: usize) -> Launch<NormKernel> {
         let values = self.channel_values() as u32;
         let params = CollectParams { parts: parts as u32, part: part as u32, values };
@@ -239,17 +244,18 @@ impl BatchNorm {
         4 * PART * self.channels * self.channel_values().div_ceil(slice)
     }
 
-    /// The same with given statistics. Operands: 0 `x`, 1 `γ`, 2 `β`; written: 3 `y`; 4 mean, 5
-    /// variance; with a residual: 6 the residual.
+    /// Plans the forward pass with given statistics. Operands: 0 `x`, 1 `γ`, 2 `β`; written: 3 `y`;
+    /// 4 mean, 5 variance; with a residual: 6 the residual.
     pub(crate) fn running(&self) -> NormPlan {
         let (statistics, values) = ([4, 5].map(Slot::Operand), self.channel_values());
         NormPlan::single(self.apply(true, statistics, 6, self.chunk_sizes(), values))
     }
 
-    /// Operands: 0 `x`, 1 `dy`, 2 what the forward pass kept; written: 3 `dx`, 4 `dγ [C]`, 5
-    /// `dβ [C]`; with a residual and a ReLU: 6 the residual's gradient, written. (Without a ReLU
-    /// the residual's gradient is `dy`.) Where the sums came with `dy`, in parts of `slice` values of a
-    /// channel: 7 Σ g and Σ g·(x − mean) of each, `[C, parts, 2]`; there is no residual then.
+    /// Plans the backward pass. Operands: 0 `x`, 1 `dy`, 2 what the forward pass kept; written: 3
+    /// `dx`, 4 `dγ [C]`, 5 `dβ [C]`; with a residual and a ReLU: 6 the residual's gradient,
+    /// written. (Without a ReLU the residual's gradient is `dy`.) If the sums came with `dy`, in
+    /// parts of `slice` values of a channel: 7 Σ g and Σ g·(x − mean) of each, `[C, parts, 2]`;
+    /// there is no residual then.
     pub(super) fn backward(&self, slice: Option<usize>) -> NormPlan {
         let mut plan = NormPlan::new();
         let [x, dy, kept, dx, d_gamma, d_beta, masked] = [0, 1, 2, 3, 4, 5, 6].map(Slot::Operand);
@@ -260,7 +266,7 @@ impl BatchNorm {
                 plan.launches.push(self.grads([x, dy, kept, parts, masked]));
                 (parts, self.chunk_sizes())
             }
-            Some(sizes @ [parts, _]) if parts <= MOST_CHUNKS => (Slot::Operand(7), sizes),
+            Some(sizes @ [parts, _]) if parts <= MAX_CHUNKS => (Slot::Operand(7), sizes),
             Some([parts, _]) => {
                 let sums = plan.scratch_that_fits(PART * self.channels);
                 let params = CollectSumsParams { parts: parts as u32 };
@@ -276,16 +282,17 @@ impl BatchNorm {
         plan
     }
 
-    /// Its first launch. Operands: 0 `x`, 1 `dy`, 2 what the forward pass kept; written: 3 the parts of
-    /// the sums; with a residual and a ReLU: 4 the residual's gradient.
+    /// Plans the first launch of the backward pass. Operands: 0 `x`, 1 `dy`, 2 what the forward
+    /// pass kept; written: 3 the parts of the sums; with a residual and a ReLU: 4 the residual's
+    /// gradient.
     pub(super) fn gradient_sums(&self) -> NormPlan {
         NormPlan::single(self.grads([0, 1, 2, 3, 4].map(Slot::Operand)))
     }
 
-    /// Its second launch, by sums over a batch that x is a share of, which has so many `values` of a
-    /// channel. Operands: 0 `x`, 1 `dy`, or with a residual and a ReLU the residual's gradient, 2 what
-    /// the forward pass kept, 3 the sums `[C, 2]`; written: 4 `dx`, and of the whole batch 5 `dγ [C]`,
-    /// 6 `dβ [C]`.
+    /// Plans the second launch of the backward pass, by the sums over a batch that x is a share of;
+    /// `values` is the batch's number of values per channel. Operands: 0 `x`, 1 `dy`, or with a
+    /// residual and a ReLU the residual's gradient, 2 what the forward pass kept, 3 the sums
+    /// `[C, 2]`; written: 4 `dx` and, for the whole batch, 5 `dγ [C]`, 6 `dβ [C]`.
     pub(super) fn gradient_input(&self, values: usize) -> NormPlan {
         NormPlan::single(self.input([0, 1, 2, 3, 4, 5, 6].map(Slot::Operand), [1, values], values))
     }
@@ -321,16 +328,15 @@ impl BatchNorm {
         [x, dy, 4 * self.kept_words(), dx, layer, layer, dx, parts]
     }
 
-    /// What is left of it where the statistics were given. Operands: 0 `dy`, 1 `γ`, 2 variance;
-    /// written: 3 `dx`; with a ReLU: 4 `y`; with a residual and a ReLU: 5 the residual's gradient,
-    /// written.
+    /// Plans the backward pass with given statistics. Operands: 0 `dy`, 1 `γ`, 2 variance; written:
+    /// 3 `dx`; with a ReLU: 4 `y`; with a residual and a ReLU: 5 the residual's gradient, written.
     pub(super) fn running_backward(&self) -> NormPlan {
         let (wide, relu) = (self.wide, self.spec.relu);
         let residual = self.spec.masks_residual();
         let mut buffers: Vec<_> = [0, 1, 2, 3].map(Slot::Operand).into();
         buffers.extend(relu.then_some(Slot::Operand(4)));
         buffers.extend(residual.then_some(Slot::Operand(5)));
-        // Without a ReLU y is not read, and gradients are stored one way.
+        // Without a ReLU y is not read, and gradients are stored the same way in both forms.
         let y = match self.x {
             Storage::F16 if !relu => Storage::Packed,
             x => x,
@@ -339,12 +345,12 @@ impl BatchNorm {
         NormPlan::single(self.each(kernel, buffers, self.chunk_sizes(), self.channel_values()))
     }
 
-    /// A scratch buffer for the parts of a reduction.
+    /// Reserves a scratch buffer for the parts of a reduction.
     fn parts(&self, plan: &mut NormPlan) -> Slot {
         plan.scratch_that_fits(self.parts_words())
     }
 
-    /// Words of the parts of a reduction.
+    /// Size in words of the parts of a reduction.
     pub(super) fn parts_words(&self) -> usize {
         PART * self.chunks * self.channels
     }
@@ -382,8 +388,8 @@ impl BatchNorm {
         Launch::new(kernel, groups, buffers, &params)
     }
 
-    /// A pass over all elements that adds up so many parts of so many values first, `values` of a channel
-    /// in all.
+    /// Returns a pass over all elements that first adds up `parts` parts of `part` values each,
+    /// `values` per channel in total.
     fn each(
         &self,
         kernel: NormKernel,

@@ -1,4 +1,4 @@
-//! The structs that the kernels read.
+//! Parameter structs of the kernels.
 
 use crate::kernels::layout::{Element, wgsl_struct};
 

@@ -1,11 +1,11 @@
-//! What a normalisation moves, counted from its plans.
+//! Memory traffic of a normalisation, counted from its plans.
 
 use super::kernel::Mask;
 use super::{BatchNorm, NormKernel, NormPlan};
 use crate::kernels::plan::{Access, Slot};
 
 impl NormKernel {
-    /// How it uses each of its bindings, the parameters left out.
+    /// How the kernel uses each of its bindings, except for the parameters.
     fn access(&self) -> Vec<Access> {
         use Access::{Read, Write};
         let optional = |present: bool, access: Access| present.then_some(access);
@@ -39,7 +39,8 @@ impl NormKernel {
     }
 }
 
-/// Bytes that a plan's launches read and write, each buffer once in every launch that uses it.
+/// Bytes that a plan's launches read and write, counting each buffer once in every launch that uses
+/// it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Traffic {
     pub read: usize,
@@ -47,7 +48,7 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
-    /// Of a plan whose operands have so many bytes.
+    /// Counts the traffic of a plan, given the bytes of each operand.
     fn of(plan: &NormPlan, operands: &[usize]) -> Self {
         let mut traffic = Self::default();
         for launch in &plan.launches {
@@ -66,16 +67,16 @@ impl Traffic {
         traffic
     }
 
-    /// All bytes.
+    /// Bytes read and written.
     pub(crate) fn total(&self) -> usize {
         self.read + self.written
     }
 }
 
 impl BatchNorm {
-    /// What the forward and the backward pass move in training; slices as [`Self::forward`] and
-    /// [`Self::backward`] have them, where what convolutions write for the normalisation, and the x that
-    /// they read for it, count as the normalisation's, and so do the conversions of what could not be
+    /// Returns the traffic of the forward and of the backward pass in training, with slices as in
+    /// [`Self::forward`] and [`Self::backward`]. It includes what convolutions write for the
+    /// normalisation, the x that they read for it, and the conversion of results that could not be
     /// written in half precision.
     pub(crate) fn traffic(&self, [moments, sums]: [Option<usize>; 2]) -> [Traffic; 2] {
         let operands = self.forward_operands(moments);
@@ -109,16 +110,16 @@ mod tests {
     use crate::kernels::plan::Shader;
     use crate::kernels::storage::Storage;
 
-    /// Two images of 8 channels of 1024 values, by hand.
+    /// Counted by hand for two images of 8 channels of 1024 values.
     #[test]
     fn words_are_counted() {
         let (channels, values) = (8, 8 * 2 * 1024);
         let words = |slices: [Option<usize>; 2], residual: bool| {
             let spec = Spec { epsilon: 1e-5, residual, relu: true };
             let norm = |x| BatchNorm::new([2, 8, 1024], spec, x, &DeviceLimits::WEBGPU).unwrap();
-            // Half precision saves half of x and y, of which the forward pass moves two besides the
-            // statistics' pass and the residual, the backward pass five besides the residual's
-            // gradient, or four.
+            // Half precision halves tensors of the size of x. The forward pass moves two of them,
+            // one more for the statistics and one more with a residual; the backward pass four, one
+            // more for the sums and one more with a residual.
             let more = usize::from(residual);
             let [moments, sums] = slices.map(|slice| usize::from(slice.is_none()));
             let saved = [2 + moments + more, 4 + sums + more];
@@ -127,25 +128,27 @@ mod tests {
             assert_eq!(half, [0, 1].map(|pass| whole[pass] - saved[pass] * values * 2));
             whole.map(|bytes| bytes / 4)
         };
-        // γ, β, dγ and dβ, one number a channel; a part has two; what is kept is four rows of 64.
+        // γ, β, dγ and dβ have one number per channel, a part has two, and four rows of 64 are
+        // kept.
         let (layer, kept) = (2 * channels, 4 * 64);
         // Statistics: x, parts. Normalisation: x, parts, y, what is kept.
         let forward = 3 * values + layer + 2 * (2 * channels) + kept;
         // Sums: x, dy, parts, what is kept. Gradients: x, dy, parts, dx, what is kept.
         let backward = 5 * values + layer + 2 * (2 * channels) + 2 * kept;
         assert_eq!(words([None; 2], false), [forward, backward]);
-        // 16 parts of 128 values in the place of the pass over x, or 512 of 4 that are merged.
+        // 16 parts of 128 values instead of the pass over x, or 512 of 4, which are merged.
         let parts = 2 * channels * 16;
         let given = 2 * values + layer + 2 * parts + kept;
         assert_eq!(words([Some(128), None], false), [given, backward]);
         let given = 2 * values + layer + 2 * (32 * parts) + 2 * (2 * channels) + kept;
         assert_eq!(words([Some(4), None], false), [given, backward]);
-        // The same of the gradient's sums: x, dy, dx, the parts, what is kept, and x for the convolution.
+        // Likewise for the gradient sums: x, dy, dx, the parts, what is kept, and x for the
+        // convolution.
         let given = 4 * values + layer + 2 * parts + kept;
         assert_eq!(words([None, Some(128)], false), [forward, given]);
         let given = 4 * values + layer + 2 * (32 * parts) + 2 * (2 * channels) + kept;
         assert_eq!(words([None, Some(4)], false), [forward, given]);
-        // The residual, its gradient in the place of dy, and one bit a value.
+        // The residual, its gradient instead of dy, and one bit per value.
         let (more, mask) = (values, values / 32);
         assert_eq!(words([None; 2], true), [forward + more + mask, backward + more + 2 * mask]);
     }
