@@ -238,8 +238,8 @@ fn a_split_without_a_usable_action_is_an_error() {
     let expected =
         [("train", Level::Error), ("valid", Level::Error), ("challenge", Level::Warning)];
     assert_eq!(levels, expected);
-    let message = "none of its 3 actions can be used: offence undecided (2), no action class (1); mend \
-                   that, or remove the split's folder";
+    let message = "none of its 3 actions can be used: offence undecided (2), no action class (1); fix \
+                   this, or remove the split's folder";
     assert_eq!(found[0].1.message, message);
     assert!(found[1].1.message.contains("contain no action"), "{}", found[1].1);
     assert!(report.has_errors());
