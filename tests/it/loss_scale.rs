@@ -117,7 +117,7 @@ fn a_run_that_trains_nothing_says_so_and_fails() {
     assert_eq!(said.matches(", 2 steps left out").count(), 2, "{said}");
     let last = said.lines().last().unwrap();
     assert!(last.starts_with("error: nothing was trained: gradients were beyond"), "{said}");
-    assert!(last.contains("in each of the 4 steps") && last.contains("--precision f32"), "{said}");
+    assert!(last.contains("in all 4 steps") && last.contains("--precision f32"), "{said}");
     let norms = history.iter().map(|epoch| epoch.train.gradient_norm);
     assert_eq!(norms.collect::<Vec<_>>(), [None, None]);
 
