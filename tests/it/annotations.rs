@@ -18,7 +18,7 @@ fn data_set(actions: Value) -> TempDir {
     root
 }
 
-/// An action's labels, all of which are known.
+/// Returns an action's labels, all of which must be known.
 fn known(action: &Action) -> Vec<usize> {
     action.labels.iter().flatten().map(|label| label.unwrap()).collect()
 }
@@ -118,7 +118,7 @@ fn wrong_types_affect_only_their_action() {
             false,
             "Clips, entry 0: expected a string Url, found 3",
         ),
-        // A property is only unknown then.
+        // A property merely becomes unknown.
         (with("Contact", json!(true)), true, "Contact: expected a string, found true"),
         (with("Contact", json!("Some")), true, "Contact \"Some\" is not listed"),
         (

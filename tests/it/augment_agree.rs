@@ -12,7 +12,7 @@ use crate::common::augment::{BARE, Execution};
 use crate::common::tensors::values;
 use crate::common::{adapter, fill};
 
-/// Any valid record, with wider ranges than the planner's.
+/// Draws a valid record, with wider ranges than the planner's.
 fn any_record(rng: &mut ChaCha8Rng, [t, h, w]: [usize; 3], out_t: usize) -> ClipRecord {
     let mut record = ClipRecord::identity(out_t);
     for frame in &mut record.frames {
@@ -119,7 +119,7 @@ fn a_run_repeats_and_another_epoch_differs() {
         let run = |epoch| {
             let plan = |view| {
                 let mut record = plan_clip(&config, 42, epoch, "17", view, size, 0.0);
-                // Noise always takes part, so that its key is tested too.
+                // There is always noise, so that its key is tested too.
                 record.noise_std = 0.05;
                 record
             };

@@ -1,4 +1,4 @@
-//! The report in a real browser: what it shows, and that it makes no network requests.
+//! The report in a real browser: its contents, and that it makes no network requests.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,13 +9,13 @@ use tempfile::TempDir;
 use crate::common::browser::{QUIET, browser};
 use crate::common::run::{run, small_config, with};
 
-/// A file's address: `file:///tmp/x`, on Windows `file:///C:/x`.
+/// Returns a file's URL: `file:///tmp/x`, on Windows `file:///C:/x`.
 fn address(path: &Path) -> String {
     let path = path.to_str().unwrap().replace(std::path::MAIN_SEPARATOR, "/");
     format!("file:///{}", path.trim_start_matches('/'))
 }
 
-/// The page as the browser has it after loading, its console messages, and its network log.
+/// Opens a page; returns its DOM after loading, its console messages, and its network log.
 fn open(browser: &str, page: &Path, folder: &Path) -> (String, Vec<String>, String) {
     let log = folder.join("net.json");
     let output = Command::new(browser)
@@ -33,14 +33,14 @@ fn open(browser: &str, page: &Path, folder: &Path) -> (String, Vec<String>, Stri
     (String::from_utf8(output.stdout).unwrap(), console.collect(), net)
 }
 
-/// The element that begins with `start`, up to `end`.
+/// Returns the part of the page from `start` up to `end`.
 fn element<'a>(page: &'a str, start: &str, end: &str) -> &'a str {
     let from = page.find(start).unwrap_or_else(|| panic!("{start} is not in the page"));
     let length = page[from..].find(end).unwrap();
     &page[from..from + length]
 }
 
-/// The whole numbers between the tags.
+/// Returns the whole numbers in the text between the tags.
 fn numbers(html: &str) -> Vec<u64> {
     let mut text = String::new();
     let mut inside = false;
