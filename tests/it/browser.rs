@@ -69,8 +69,8 @@ fn the_report_shows_the_run_without_network_requests() {
     assert!(console.is_empty(), "{console:?}");
     assert!(!net.is_empty(), "no network log was written");
     // The browser itself contacts its vendor's hosts; there may be no other requests.
-    for asked in net.split("\"url\":\"http").skip(1) {
-        let url: String = asked.chars().take_while(|letter| *letter != '"').collect();
+    for request in net.split("\"url\":\"http").skip(1) {
+        let url: String = request.chars().take_while(|letter| *letter != '"').collect();
         let host = url.split('/').nth(2).unwrap_or_default();
         let own = ["google.com", "googleapis.com", "gvt1.com", "gstatic.com"];
         let own = own.into_iter().any(|vendor| host.ends_with(vendor));
@@ -79,7 +79,7 @@ fn the_report_shows_the_run_without_network_requests() {
     for outside in ["src=\"http", "href=\"http", "url(http", "@import", "<script"] {
         assert!(!dom.contains(outside), "{outside} is in the page");
     }
-    // Curves: lines with as many points as epochs.
+    // Curves: each figure has lines.
     for id in ["loss", "score", "rates", "data-wait", "task-action_class"] {
         let figure = element(&dom, &format!("<figure id=\"{id}\""), "</figure>");
         assert!(figure.contains("<svg") && figure.contains("<poly"), "{id}: {figure}");
@@ -92,7 +92,7 @@ fn the_report_shows_the_run_without_network_requests() {
         let table = element(&dom, &start, "</table>");
         let shown = numbers(table);
         let found = shown.windows(all.len()).any(|window| window == all);
-        // Rows may carry totals; then each row stands by itself.
+        // Rows may end with totals; then each row is compared separately.
         let rows = task.confusion.iter().all(|row| shown.windows(row.len()).any(|w| w == row));
         assert!(found || rows, "{}: {all:?} is not in {shown:?}", task.task);
     }

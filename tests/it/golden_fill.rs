@@ -22,7 +22,7 @@ fn golden_fill() {
         let units = |count| unit(name, count).into_iter().map(|u| u as f32).collect::<Vec<_>>();
         let first = field(vector, "u");
         same(&units(list(first).len()), first);
-        // The keys of the others carry their parameters: signed_scale_0.5, u_at_100000.
+        // The other keys contain their parameters: signed_scale_0.5, u_at_100000.
         let (mut scales, mut places) = (0, 0);
         for (key, theirs) in vector.as_object().unwrap() {
             if let Some(scale) = key.strip_prefix("signed_scale_") {
