@@ -59,7 +59,7 @@ fn advice_depends_on_the_data_set_and_the_options_in_use() {
     for word in ["60 actions", "--pretrained", "--unfreeze-blocks 1", "--batch-size 4"] {
         assert!(few.contains(word), "{few}");
     }
-    // The heads have that much anyway.
+    // The heads' dropout is already that high by default.
     assert!(!few.contains("--dropout-rate"), "{few}");
     assert!(advice(&config, 300, &[150, 150])[0].contains("--unfreeze-blocks 2"));
     assert!(advice(&config, 800, &[400, 400])[0].contains("--severity-aware-augmentation"));

@@ -253,7 +253,7 @@ fn hostile_texts() {
         assert!(matches!(error, DataError::Json { .. }), "{error}");
         assert_eq!(error.to_string().lines().count(), 1);
     }
-    // Numbers beyond any type, names that are no paths and values that are no text.
+    // Numbers beyond any type, names that are not paths and values that are not strings.
     let entry = r#"{"Action class": "Dive", "Offence": "Between", "Severity": "", "Clips": [
         {"Url": "."}, {"Url": "\u0000"}, {"Url": "a/./\u202e//b", "Timestamp": 1e300},
         {"Url": "a/\u202e/b", "Replay speed": -0.0}, {"Url": "Dataset/Train"}, {"Url": "c:"}]}"#;

@@ -152,7 +152,7 @@ fn views_of_an_action_share_the_flip_and_nothing_else() {
     assert!((150..250).contains(&flips), "{flips} of 400 actions are flipped");
 }
 
-/// The shares and ranges of the table in the documentation, for the default options.
+/// Checks the shares and ranges of the documentation's table, for the default options.
 #[test]
 fn the_default_draws_what_the_table_says() {
     let (config, size) = (AugmentConfig::default(), [16, 100, 200]);

@@ -100,7 +100,7 @@ fn equal_clips_are_found_wherever_they_are() {
         ("train/1/a.mp4", b"alone"),
         ("train/2/a.mp4", b"alone"),
         ("train/2/copy.mp4", b"alone"),
-        // Of the same size, but different.
+        // The same size, but different content.
         ("train/3/other.mp4", b"none "),
         ("train/4/frames/1.png", b"first"),
         ("train/4/frames/2.png", b"second"),
@@ -341,7 +341,7 @@ fn repeated_frames_are_counted_per_split() {
     let report = check(&root);
     assert!(report.splits.iter().all(|split| split.repeats.is_none()));
 
-    // At 15 frames per second, a clip of 25 has 10 frames in the window.
+    // At 15 frames per second, a clip of 25 frames per second has 10 frames in the window.
     let report = check_with(&root, &WindowSpec { target_fps: 15.0, ..WINDOW });
     let repeats = report.splits[0].repeats.as_ref().unwrap();
     assert_eq!((repeats.clips, repeats.fewest, repeats.target_fps), (1, 10, Some(25.0)));

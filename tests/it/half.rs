@@ -70,7 +70,7 @@ fn half_is_rounded_and_read_the_same_in_every_way() {
                         continue;
                     }
                     let given = given.clamp(-65504.0, 65504.0);
-                    // Either neighbour.
+                    // Rounding to either neighbour is allowed.
                     let room = given.abs() / 1024.0 + f16::MIN_POSITIVE_SUBNORMAL.to_f32();
                     assert!((got - given).abs() <= room, "{got} for {given}");
                     assert_eq!(f16::from_f32(got).to_f32(), got);

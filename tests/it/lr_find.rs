@@ -29,7 +29,7 @@ fn rates_rise_over_several_epochs_and_nothing_is_written() {
             heard.push(*done);
         }
     };
-    // An epoch has a few steps.
+    // An epoch has only a few steps, so the test takes several epochs.
     let curve = lr_find(&config, 20, 1e-6..=0.1, &AtomicBool::new(false), &mut observer).unwrap();
     assert_eq!(heard, (1..=20).collect::<Vec<_>>());
     assert_eq!((curve.points.len(), curve.end, curve.option), (20, LrEnd::Finished, "lr"));

@@ -190,7 +190,7 @@ pub fn random_shape(rng: &mut ChaCha8Rng, limit: usize) -> ConvShape {
     }
 }
 
-/// Draws shapes whose planes and rows allow loads of four values in some pass, or only just do not.
+/// Draws shapes whose planes and rows allow loads of four values in some pass, or just fail to.
 pub fn wide_shape(rng: &mut ChaCha8Rng) -> ConvShape {
     const KERNELS: [[usize; 3]; 5] = [[1, 1, 1], [3, 1, 1], [2, 1, 1], [1, 3, 3], [3, 3, 3]];
     loop {

@@ -15,7 +15,7 @@ pub const BOUNDARY: &str = "x-x-x";
 pub struct Answer {
     /// The status code.
     pub status: u16,
-    /// The lines above the body.
+    /// The status line and the headers, in lower case.
     pub head: String,
     /// The body.
     pub body: String,

@@ -142,7 +142,7 @@ impl Running {
         self.child.wait().expect("the child is ours").code()
     }
 
-    /// Kills the program without notice.
+    /// Kills the program without warning.
     pub fn kill(mut self) {
         self.child.kill().expect("the child is ours");
         self.child.wait().expect("the child is ours");

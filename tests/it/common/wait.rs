@@ -10,7 +10,7 @@ pub const LIMIT: Duration = Duration::from_secs(300);
 pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
     let start = Instant::now();
     while !happened() {
-        assert!(start.elapsed() < LIMIT, "{what}: not within {LIMIT:?}");
+        assert!(start.elapsed() < LIMIT, "{what}: did not happen within {LIMIT:?}");
         std::thread::yield_now();
     }
 }

@@ -174,7 +174,7 @@ fn hlsl_of_every_text_is_written() {
             .unwrap_or_else(|error| panic!("{}: {error}", text.name))
             .entry_point_names;
         assert!(matches!(&entry[..], [Ok(_)]), "{}: {entry:?}", text.name);
-        // Parameters that could be written to would not count as uniform.
+        // Writable parameters would not count as uniform.
         let read_only = written.lines().filter(|line| line.starts_with("ByteAddressBuffer params"));
         assert_eq!(read_only.count(), 1, "{}", text.name);
         let written_to = bound.values().filter(|writable| **writable).count();
