@@ -10,7 +10,8 @@ use polyview::schema::Schema;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Records of `epochs` epochs: heads only for eight, then three stages, then one more.
+/// Returns the records of `epochs` epochs: the heads alone are trained for eight, then three stages
+/// with them, then a fourth.
 pub fn history(epochs: usize) -> Vec<EpochRecord> {
     let schema = Schema::mvfoul().expect("the built-in schema is valid");
     let mut rng = ChaCha8Rng::seed_from_u64(3);
@@ -49,7 +50,7 @@ pub fn history(epochs: usize) -> Vec<EpochRecord> {
         .collect()
 }
 
-/// A network that grows too sure of itself.
+/// Returns the calibration of a network that becomes overconfident.
 fn calibration(skill: f64) -> Calibration {
     let task = TaskCalibration {
         temperature: 1.0 + skill,
@@ -110,7 +111,7 @@ fn pass(
     }
 }
 
-/// The summary at the start of such a run.
+/// Returns the summary at the start of such a run.
 pub fn summary() -> RunSummary {
     let schema = Schema::mvfoul().expect("the built-in schema is valid");
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
