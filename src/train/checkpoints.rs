@@ -96,10 +96,7 @@ impl<'a> CheckpointWriter<'a> {
     }
 
     fn write_config(&self) -> Result<(), TrainError> {
-        // The file must reproduce the run from its beginning, so it must not mention resuming.
-        let mut whole = self.config.clone();
-        (whole.run.resume, whole.run.resume_best_acc) = (None, None);
-        whole.run.overwrite = false;
+        let mut whole = self.config.without_start();
         if self.lanes > 1 {
             // Fixed, so that the run can be reproduced on any number of devices.
             whole.compute.lanes = Auto::Number(self.lanes);
@@ -277,4 +274,28 @@ fn resumes_in(folder: &Path, resume: Option<&Path>) -> bool {
 pub(super) fn is_within(file: &Path, folder: &Path) -> bool {
     let same = || Some(file.canonicalize().ok()?.parent()? == folder.canonicalize().ok()?);
     same().unwrap_or(false)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_written_configuration_has_no_options_of_one_start() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let mut config = Config::default();
+        config.run.save_dir = folder.path().join("run");
+        config.run.seed = 7;
+        let expected = config.clone();
+        config.run.resume = Some(AUTO.into());
+        config.run.resume_best_acc = Some(0.5);
+        config.run.overwrite = true;
+        config.run.record = Some(folder.path().join("steps"));
+        let schema = Schema::mvfoul().unwrap();
+        let info = CheckpointInfo::new(&schema, config.model(&schema));
+        CheckpointWriter::open(&config, info, true).unwrap().begin(&[], 1).unwrap();
+        let text = std::fs::read_to_string(config.run.save_dir.join(checkpoint::CONFIG)).unwrap();
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), expected);
+    }
 }
