@@ -86,7 +86,7 @@ pub fn run_across(
     if let Some(cache) = &run.data.cache {
         log::info!("frame cache: {}", cache.stats());
     }
-    run.reporter.page(&run.history, status);
+    run.reporter.end(&run.history, status);
     if status != RunStatus::Interrupted && !config.run.test_run {
         refuse_untrained(&run.history)?;
     }
