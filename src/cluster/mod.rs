@@ -285,9 +285,8 @@ impl Cluster {
                 _ => std::thread::sleep(Duration::from_millis(1)),
             }
         };
-        if let Err(error) = self.mpi.transfer(sends, receives, &mut wait) {
-            self.abort(&error.to_string(), FAILED);
-        }
+        self.mpi
+            .transfer(sends, receives, &mut wait, &|error| self.abort(&error.to_string(), FAILED));
         traffic.time += began.elapsed();
         self.traffic.set(traffic);
     }

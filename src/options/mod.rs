@@ -36,6 +36,9 @@ pub(crate) use synonyms::suggested;
 /// Group of the options that may differ between a run and its continuation without affecting the
 /// results; marked at the field with `group = RESUME_MAY_CHANGE`.
 pub(crate) const RESUME_MAY_CHANGE: &str = "resume-may-change";
+/// Group of the options that belong to one start of a run. They are left out of the configuration that a
+/// run writes, as the run is repeated with that.
+pub(crate) const ONE_START: &str = "one-start";
 
 /// Error about an option with a value that it does not take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

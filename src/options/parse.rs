@@ -6,7 +6,7 @@ use clap::builder::{BoolValueParser, Resettable};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgGroup, Args, Command};
 
-use super::{Entry, Kind, OptionError, RESUME_MAY_CHANGE, from_serialized, synonyms};
+use super::{Entry, Kind, ONE_START, OptionError, RESUME_MAY_CHANGE, from_serialized, synonyms};
 
 /// Returns a command with the options of `T` as its derive declares them.
 fn command<T: Args>() -> Command {
@@ -14,7 +14,7 @@ fn command<T: Args>() -> Command {
         .no_binary_name(true)
         .disable_help_flag(true)
         .allow_negative_numbers(true)
-        .group(ArgGroup::new(RESUME_MAY_CHANGE).multiple(true));
+        .groups([RESUME_MAY_CHANGE, ONE_START].map(|group| ArgGroup::new(group).multiple(true)));
     T::augment_args(command)
 }
 

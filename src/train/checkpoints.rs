@@ -3,32 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::average::WeightAverage;
 use super::error::TrainError;
-use super::loss_scale::LossScale;
-use super::metrics::PassProgress;
-use super::optimizer::Optimizer;
 use super::pair::{drop_older, save_pair};
-use super::state::{MemoryState, RunState};
+use super::state::Snapshot;
 use crate::checkpoint::{self, CheckpointError, CheckpointInfo, FolderLock};
 use crate::config::{AUTO, Auto, Config};
 use crate::evaluate::{ActionPrediction, predictions_csv};
-use crate::model::MultiViewNet;
 use crate::report::{EpochRecord, improves};
 use crate::schema::Schema;
-
-/// Contents of a checkpoint: the state of a run between two steps.
-pub(super) struct Snapshot<'a> {
-    pub net: &'a MultiViewNet,
-    pub average: Option<&'a WeightAverage>,
-    pub optimizer: &'a Optimizer,
-    pub memory: MemoryState,
-    pub loss_scale: Option<LossScale>,
-    pub lanes: usize,
-    pub history: &'a [EpochRecord],
-    /// Progress of the training pass; `None` between two epochs.
-    pub progress: Option<PassProgress>,
-}
 
 /// Writes a run's files. Writes nothing in a test run, or if another rank does.
 pub(super) struct CheckpointWriter<'a> {
@@ -96,10 +78,7 @@ impl<'a> CheckpointWriter<'a> {
     }
 
     fn write_config(&self) -> Result<(), TrainError> {
-        // The file must reproduce the run from its beginning, so it must not mention resuming.
-        let mut whole = self.config.clone();
-        (whole.run.resume, whole.run.resume_best_acc) = (None, None);
-        whole.run.overwrite = false;
+        let mut whole = self.config.without_start();
         if self.lanes > 1 {
             // Fixed, so that the run can be reproduced on any number of devices.
             whole.compute.lanes = Auto::Number(self.lanes);
@@ -210,17 +189,9 @@ impl<'a> CheckpointWriter<'a> {
         self.restore()?;
         let folder = &self.config.run.save_dir;
         // Reading weights back from the device is expensive, so do it once for all files.
-        let shown = snapshot.average.map_or(snapshot.net, WeightAverage::net);
-        let (weights, checksum) = checkpoint::encode(folder, shown, &self.info)?;
-        let mut state = RunState::new(self.config, snapshot.history, snapshot.progress, checksum);
-        state.best_score = self.best_score;
-        state.memory = snapshot.memory;
-        state.loss_scale = snapshot.loss_scale;
-        state.lanes = snapshot.lanes;
-        state.data = Some(self.data);
-        state.average = snapshot.average.map(WeightAverage::updates);
-        let trained = snapshot.average.map(|_| (snapshot.net, &self.info.model));
-        let state = state.encode(folder, snapshot.optimizer, trained)?;
+        let (best_score, data) = (self.best_score, Some(self.data));
+        let [weights, state] =
+            snapshot.encode(folder, self.config, &self.info, best_score, data)?;
         let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
         for path in &paths {
             save_pair(path, &weights, &state)?;
@@ -277,4 +248,28 @@ fn resumes_in(folder: &Path, resume: Option<&Path>) -> bool {
 pub(super) fn is_within(file: &Path, folder: &Path) -> bool {
     let same = || Some(file.canonicalize().ok()?.parent()? == folder.canonicalize().ok()?);
     same().unwrap_or(false)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_written_configuration_has_no_options_of_one_start() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let mut config = Config::default();
+        config.run.save_dir = folder.path().join("run");
+        config.run.seed = 7;
+        let expected = config.clone();
+        config.run.resume = Some(AUTO.into());
+        config.run.resume_best_acc = Some(0.5);
+        config.run.overwrite = true;
+        config.run.record = Some(folder.path().join("steps"));
+        let schema = Schema::mvfoul().unwrap();
+        let info = CheckpointInfo::new(&schema, config.model(&schema));
+        CheckpointWriter::open(&config, info, true).unwrap().begin(&[], 1).unwrap();
+        let text = std::fs::read_to_string(config.run.save_dir.join(checkpoint::CONFIG)).unwrap();
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), expected);
+    }
 }

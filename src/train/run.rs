@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::agreement::common_config;
-use super::checkpoints::{CheckpointWriter, Snapshot};
+use super::checkpoints::CheckpointWriter;
 use super::early_stopping::EarlyStopping;
 use super::error::TrainError;
 use super::loss_scale::refuse_untrained;
@@ -20,6 +20,7 @@ use super::reporting::{Reporter, finished};
 use super::run_data::RunData;
 use super::run_schedule::{EpochPlan, RunSchedule};
 use super::stage_gradients::stage_gradients;
+use super::state::Snapshot;
 use super::trainer::{TrainPass, Trainer};
 use crate::cluster::Cluster;
 use crate::config::Config;
@@ -86,7 +87,7 @@ pub fn run_across(
     if let Some(cache) = &run.data.cache {
         log::info!("frame cache: {}", cache.stats());
     }
-    run.reporter.page(&run.history, status);
+    run.reporter.end(&run.history, status);
     if status != RunStatus::Interrupted && !config.run.test_run {
         refuse_untrained(&run.history)?;
     }

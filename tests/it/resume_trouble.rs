@@ -5,8 +5,9 @@ use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
 use polyview::checkpoint;
+use polyview::report::csv::metrics_csv;
 use polyview::report::{Event, PassKind};
-use polyview::train::load_pair;
+use polyview::train::{METRICS, load_pair};
 use tempfile::TempDir;
 
 use crate::common::data::clip;
@@ -121,4 +122,26 @@ fn a_finished_run_that_is_resumed_keeps_the_examples_of_its_report() {
     // And again, from the page that was written meanwhile.
     run(&with(&config, "--resume auto"));
     assert_eq!(section(&page()), before);
+}
+
+#[test]
+fn a_finished_run_that_is_resumed_completes_its_table_of_metrics() {
+    let folder = TempDir::new().unwrap();
+    let config = with(&small_config(&folder), "--no-gradual-finetuning --epochs 2");
+    run(&config);
+    let table = config.run.save_dir.join(METRICS);
+    let whole = std::fs::read_to_string(&table).unwrap();
+    let resume = || {
+        let outcome = run(&with(&config, "--resume auto"));
+        assert!(outcome.was_finished);
+        let written = std::fs::read_to_string(&table).unwrap();
+        assert_eq!(written, metrics_csv(&outcome.history).unwrap());
+        assert_eq!(written.lines().count(), whole.lines().count());
+    };
+    // As if the run had been killed between its last checkpoint and the table.
+    let last = whole.trim_end().rfind('\n').unwrap() + 1;
+    std::fs::write(&table, &whole[..last]).unwrap();
+    resume();
+    std::fs::remove_file(&table).unwrap();
+    resume();
 }

@@ -13,7 +13,8 @@ use crate::common::report::history;
 
 /// A sweep with these lines in its file, beside a configuration `base.toml`.
 fn load(folder: &TempDir, text: &str) -> Result<Sweep, String> {
-    let base = "dataset-root = \"data\"\nsave-dir = \"elsewhere\"\noverwrite = true\nlr = 0.5\n";
+    let base = "dataset-root = \"data\"\nsave-dir = \"elsewhere\"\noverwrite = true\nlr = 0.5\n\
+                resume = \"auto\"\nresume-best-acc = 0.5\nrecord = \"steps\"\n";
     fs::write(folder.path().join("base.toml"), base).unwrap();
     let path = folder.path().join("sweep.toml");
     fs::write(&path, text).unwrap();
@@ -57,6 +58,7 @@ fn every_combination_is_a_run_and_later_tables_win() {
         assert_eq!((config.optimizer.batch_size, config.schedule.lr), (4, 0.25));
         assert_eq!(config.data.cache, CacheChoice::Folder(PathBuf::from("out/frames")));
         assert!(!config.run.overwrite && config.run.resume.is_none());
+        assert!(config.run.resume_best_acc.is_none() && config.run.record.is_none());
     }
     assert_eq!((first.config.schedule.epochs, last.config.schedule.epochs), (5, 7));
     assert_eq!((first.config.run.seed, last.config.run.seed), (3, 0));
