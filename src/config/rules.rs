@@ -21,6 +21,10 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     if let Some((name, reason)) = device::unknown_name(&config.compute.device) {
         return Err(refuse("device", name, reason));
     }
+    if let Some(task) = named_twice(&config.data.tasks) {
+        let reason = format!("{task} is named twice: leave one of the two out");
+        return Err(refuse("tasks", config.data.tasks.join(" "), reason));
+    }
     window_and_weights(config)?;
     schedules(config)?;
     balancing(config)?;
@@ -71,6 +75,11 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         ));
     }
     Ok(())
+}
+
+/// Returns the first name that occurs again later.
+fn named_twice(names: &[String]) -> Option<&String> {
+    names.iter().enumerate().find(|(at, name)| names[at + 1..].contains(name)).map(|(_, name)| name)
 }
 
 fn window_and_weights(c: &Config) -> Result<(), ConfigError> {

@@ -63,7 +63,7 @@ pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
         pair("precision", describe_precision(opened)),
         pair("memory", opened.memory.clone()),
         pair("training", describe_training(config)),
-        pair("loss", describe_loss(config)),
+        pair("loss", describe_loss(config, schema)),
         pair("balance", describe_balance(config, schema)),
         pair("freezing", describe_freezing(config)),
         pair("augment", describe_augmentation(config)),
@@ -187,7 +187,7 @@ fn describe_training(c: &Config) -> String {
     )
 }
 
-fn describe_loss(c: &Config) -> String {
+fn describe_loss(c: &Config, schema: &Schema) -> String {
     let mut text = match c.loss.loss_function {
         LossFunction::Focal | LossFunction::AdaptiveFocal => {
             format!("{}, γ {}", c.loss.loss_function, c.loss.focal_gamma)
@@ -196,8 +196,13 @@ fn describe_loss(c: &Config) -> String {
     };
     text.push_str(&format!(", label smoothing {}", c.loss.label_smoothing));
     if !c.loss.main_task_weights.is_empty() {
-        let weights: Vec<String> = c.loss.main_task_weights.iter().map(f64::to_string).collect();
-        text.push_str(&format!(", task weights {}", weights.join(" ")));
+        // Named, because the order is the schema's and not that of --tasks.
+        let names = schema.tasks.iter().map(|task| &task.name);
+        let weights: Vec<String> = names
+            .zip(&c.loss.main_task_weights)
+            .map(|(name, weight)| format!("{name} {weight}"))
+            .collect();
+        text.push_str(&format!(", task weights ({})", weights.join(", ")));
     }
     if c.loss.auxiliary_task_weight > 0.0 {
         text.push_str(&format!(", annotated properties {}", c.loss.auxiliary_task_weight));
@@ -328,4 +333,19 @@ fn describe_augmentation(config: &Config) -> String {
         text.push_str(&format!(", {mixing}"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_shown_with_their_tasks() {
+        let mut config = Config::default();
+        config.data.tasks = ["action_class", "offence_severity"].map(str::to_owned).to_vec();
+        config.loss.main_task_weights = vec![1.0, 5.0];
+        let schema = Schema::mvfoul().unwrap().with_tasks(&config.data.tasks).unwrap();
+        let text = describe_loss(&config, &schema);
+        assert!(text.contains("task weights (offence_severity 1, action_class 5)"), "{text}");
+    }
 }

@@ -316,6 +316,7 @@ fn invalid_options_are_refused_with_a_remedy() {
         (&["--progressive-start-factor", "0.1"], &["--progressive-start-factor"]),
         (&["--progressive-end-factor", "inf"], &["--progressive-end-factor"]),
         (&["--main-task-weights", "1", "-1"], &["--main-task-weights -1"]),
+        (&["--tasks", "b", "a", "a"], &["--tasks b a a", "a is named twice"]),
         (&["--main-task-weights", "0", "0"], &["--main-task-weights", "above 0"]),
         (&["--optimizer", "lion"], &["lion", "adamw, adam, sgd"]),
         (&["--scheduler", "linear"], &["linear", "cosine, cosine_step, onecycle, step"]),
