@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::advice::output_failure;
 use super::out_file::{check_writable, protect_checkpoint, protect_data_set, protect_other_file};
