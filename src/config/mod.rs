@@ -50,7 +50,7 @@ pub use freezing::{FreezingConfig, FreezingKind};
 pub use loss::{LossConfig, LossFunction};
 pub use mixing::MixingConfig;
 pub use network::NetworkConfig;
-pub use optimizer::{OptimizerConfig, OptimizerKind};
+pub use optimizer::{Moments, OptimizerConfig, OptimizerKind};
 pub use partition::PartitionChoice;
 pub(crate) use run::AUTO;
 pub use run::RunConfig;

@@ -2,7 +2,7 @@
 //! single option is declared at its field.
 
 use super::balance::ALTERNATE;
-use super::{Auto, Config, ConfigError, FreezingKind, OptionError, SchedulerKind};
+use super::{Auto, Config, ConfigError, FreezingKind, OptionError};
 use crate::device;
 use crate::schema::Schema;
 use crate::units::plural;
@@ -100,11 +100,11 @@ fn schedules(c: &Config) -> Result<(), ConfigError> {
     if !c.schedule.lr_warmup {
         return Ok(());
     }
-    if c.schedule.scheduler == SchedulerKind::OneCycle && !c.freezing.gradual_finetuning {
+    if c.schedule.scheduler.has_own_warm_up() && !c.freezing.gradual_finetuning {
         return Err(refuse(
             "lr-warmup",
-            "with --scheduler onecycle",
-            "onecycle has its own warm-up: leave --lr-warmup out",
+            format!("with --scheduler {}", c.schedule.scheduler),
+            format!("{} has its own warm-up: leave --lr-warmup out", c.schedule.scheduler),
         ));
     }
     let (first, name) = if c.freezing.gradual_finetuning {

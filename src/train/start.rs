@@ -11,7 +11,7 @@ use super::optimizer::{Optimizer, Rule};
 use super::pair::{Saved, load_pair};
 use super::state::MemoryState;
 use crate::checkpoint::{self, CheckpointError, CheckpointInfo};
-use crate::config::{AUTO, Auto, Config, OptimizerKind};
+use crate::config::{AUTO, Auto, Config};
 use crate::model::pretrained::load_pretrained;
 use crate::model::{ModelConfig, MultiViewNet};
 use crate::report::EpochRecord;
@@ -53,7 +53,7 @@ impl Start {
             let Saved { net, info: saved_info, state, moments, trained } = saved;
             let trained = trained.zip(state.average);
             let (net, average) = networks(config, &info.model, net, trained, device);
-            let kind = |config: &Config| config.optimizer.optimizer == OptimizerKind::Sgd;
+            let kind = |config: &Config| config.optimizer.optimizer.moments();
             if kind(config) == kind(&state.config) {
                 optimizer.moments = moments;
             } else {

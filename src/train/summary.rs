@@ -4,9 +4,7 @@ use super::objective::task_weights;
 use super::schedule::CYCLE_MOMENTUM;
 use crate::augment::Strength;
 use crate::config::advice::{advice, schema_advice};
-use crate::config::{
-    Config, FreezingKind, LossFunction, OptimizerKind, SchedulerKind, WeightingStrategy,
-};
+use crate::config::{Config, FreezingKind, OptimizerKind, WeightingStrategy};
 use crate::data::balance::{Sampling, draws};
 use crate::data::sampling::WindowSpec;
 use crate::data::{Dataset, Window};
@@ -139,10 +137,10 @@ fn describe_data(c: &Config, window: Window) -> String {
 fn describe_momentum(c: &Config) -> String {
     let own = c.optimizer.momentum.to_string();
     let [high, low] = CYCLE_MOMENTUM;
-    match (c.schedule.scheduler, c.freezing.gradual_finetuning) {
-        (SchedulerKind::OneCycle, true) => format!("{own}, then {low} to {high}"),
-        (SchedulerKind::OneCycle, false) => format!("{low} to {high}"),
-        _ => own,
+    match (c.schedule.scheduler.sets_momentum(), c.freezing.gradual_finetuning) {
+        (true, true) => format!("{own}, then {low} to {high}"),
+        (true, false) => format!("{low} to {high}"),
+        (false, _) => own,
     }
 }
 
@@ -188,12 +186,10 @@ fn describe_training(c: &Config) -> String {
 }
 
 fn describe_loss(c: &Config, schema: &Schema) -> String {
-    let mut text = match c.loss.loss_function {
-        LossFunction::Focal | LossFunction::AdaptiveFocal => {
-            format!("{}, γ {}", c.loss.loss_function, c.loss.focal_gamma)
-        }
-        other => other.to_string(),
-    };
+    let mut text = c.loss.loss_function.to_string();
+    if c.loss.loss_function.uses_gamma() {
+        text.push_str(&format!(", γ {}", c.loss.focal_gamma));
+    }
     text.push_str(&format!(", label smoothing {}", c.loss.label_smoothing));
     if !c.loss.main_task_weights.is_empty() {
         // Named, because the order is the schema's and not that of --tasks.
@@ -211,18 +207,19 @@ fn describe_loss(c: &Config, schema: &Schema) -> String {
 }
 
 fn describe_balance(c: &Config, schema: &Schema) -> String {
-    let weights = match (c.loss.loss_function, c.balance.class_weighting_strategy) {
+    let weights = match c.balance.class_weighting_strategy {
         // Only the imbalanced task has class weights.
         _ if schema.imbalanced_task().is_none() => "no class weights".to_owned(),
-        (LossFunction::Plain, _) | (_, WeightingStrategy::None) => "no class weights".to_owned(),
-        (_, WeightingStrategy::BalancedCapped) => {
+        _ if !c.loss.loss_function.uses_class_weights() => "no class weights".to_owned(),
+        WeightingStrategy::None => "no class weights".to_owned(),
+        WeightingStrategy::BalancedCapped => {
             format!(
                 "class weights {} (at most {})",
                 WeightingStrategy::BalancedCapped,
                 c.balance.max_weight_ratio
             )
         }
-        (_, other) => format!("class weights {other}"),
+        other => format!("class weights {other}"),
     };
     let tasks = c.balance.balanced_tasks(schema);
     let names: Vec<&str> = tasks.iter().map(|&task| schema.tasks[task].name.as_str()).collect();
