@@ -7,7 +7,7 @@ use std::io;
 use super::{EXIT_FAILURE, EXIT_USAGE, Failure};
 use crate::checkpoint::CheckpointError;
 use crate::cluster::ClusterError;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, OptionError};
 use crate::data::{DataError, DatasetError};
 use crate::device::DeviceError;
 use crate::evaluate::EvaluateError;
@@ -23,6 +23,11 @@ pub(super) trait Advice: Error {
         None
     }
 
+    /// Returns what precedes the error's message on a command line.
+    fn prefix(&self) -> String {
+        self.option().map_or_else(String::new, |option| format!("{option} "))
+    }
+
     /// Returns what the user can do about the error.
     fn advice(&self) -> Option<String> {
         None
@@ -36,9 +41,8 @@ pub(super) trait Advice: Error {
 
 /// Formats an error as one line: `--option value: what is wrong; what to do`.
 pub(super) fn message(error: &impl Advice) -> String {
-    let option = error.option().map_or_else(String::new, |option| format!("{option} "));
     let advice = error.advice().map_or_else(String::new, |advice| format!("; {advice}"));
-    format!("{option}{error}{advice}")
+    format!("{}{error}{advice}", error.prefix())
 }
 
 impl<E: Advice> From<E> for Failure {
@@ -287,7 +291,26 @@ impl Advice for SweepError {
     }
 }
 
+impl Advice for OptionError {
+    fn prefix(&self) -> String {
+        "--".to_owned()
+    }
+
+    fn status(&self) -> u8 {
+        EXIT_USAGE
+    }
+}
+
 impl Advice for ConfigError {
+    fn prefix(&self) -> String {
+        match self {
+            Self::Option(error) => error.prefix(),
+            Self::Required { .. } => "--".to_owned(),
+            Self::File { .. } => "--config ".to_owned(),
+            Self::Schema(_) => String::new(),
+        }
+    }
+
     fn status(&self) -> u8 {
         EXIT_USAGE
     }
@@ -337,6 +360,10 @@ mod tests {
                  --save-dir",
             ),
             (resume.into(), "--resume a: its schema"),
+            (
+                TrainError::Config(OptionError::new("lr", "abc", "must be a number").into()),
+                "--lr abc: must be a number",
+            ),
             (
                 TrainError::ValidationNotFinite { value: f64::NAN, epoch: 2, half: true },
                 "the validation loss is NaN after epoch 2; its weights were not saved; try a lower --lr \

@@ -65,7 +65,7 @@ pub enum ConfigError {
     #[error(transparent)]
     Option(#[from] OptionError),
     /// A required option is absent.
-    #[error("--{option} is required: {reason}")]
+    #[error("{option} is required: {reason}")]
     Required {
         /// The option's name without dashes.
         option: &'static str,
@@ -73,7 +73,7 @@ pub enum ConfigError {
         reason: &'static str,
     },
     /// The configuration file could not be read or understood.
-    #[error("--config {}: {reason}", .path.display())]
+    #[error("{}: {reason}", .path.display())]
     File {
         /// The file.
         path: PathBuf,
