@@ -60,7 +60,7 @@ pub enum BenchError {
     #[error("batch normalisation of this many clips: {0}")]
     Norm(#[from] PlanError),
     /// A device cannot hold this many clips.
-    #[error("a device is out of memory: try fewer --clips, or smaller ones")]
+    #[error("a device is out of memory")]
     OutOfMemory,
     /// A step on several devices failed.
     #[error(transparent)]

@@ -35,7 +35,7 @@ impl CheckDataArgs {
     pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
         let source = self.source.open_with(self.partition.partition())?;
         let clips = self.window.clips();
-        let window = clips.window(source.schema()).map_err(Failure::usage)?;
+        let window = clips.window(source.schema())?;
         if let Some(path) = &self.sheet {
             // Checked first, because checking the data can take hours.
             check_out_file("--sheet", path, "png")?;

@@ -50,7 +50,7 @@ pub use freezing::{FreezingConfig, FreezingKind};
 pub use loss::{LossConfig, LossFunction};
 pub use mixing::MixingConfig;
 pub use network::NetworkConfig;
-pub use optimizer::{OptimizerConfig, OptimizerKind};
+pub use optimizer::{Moments, OptimizerConfig, OptimizerKind};
 pub use partition::PartitionChoice;
 pub(crate) use run::AUTO;
 pub use run::RunConfig;
@@ -65,7 +65,7 @@ pub enum ConfigError {
     #[error(transparent)]
     Option(#[from] OptionError),
     /// A required option is absent.
-    #[error("--{option} is required: {reason}")]
+    #[error("{option} is required: {reason}")]
     Required {
         /// The option's name without dashes.
         option: &'static str,
@@ -73,7 +73,7 @@ pub enum ConfigError {
         reason: &'static str,
     },
     /// The configuration file could not be read or understood.
-    #[error("--config {}: {reason}", .path.display())]
+    #[error("{}: {reason}", .path.display())]
     File {
         /// The file.
         path: PathBuf,

@@ -61,9 +61,8 @@ impl SweepFile {
         if let Some((line, config)) = reader.config {
             let config = path.parent().unwrap_or(Path::new("")).join(config);
             let inside = |reason| fail(format!("line {line}: config: {reason}"));
-            let mut under = source::read::<Config>(&config).map_err(|error| {
-                inside(error.to_string().trim_start_matches("--config ").to_owned())
-            })?;
+            let mut under =
+                source::read::<Config>(&config).map_err(|error| inside(error.to_string()))?;
             let left_out = left_out();
             under.retain(|entry| !left_out.contains(&entry.name));
             if let Some((name, why)) = OWN

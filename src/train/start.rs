@@ -11,7 +11,7 @@ use super::optimizer::{Optimizer, Rule};
 use super::pair::{Saved, load_pair};
 use super::state::{MemoryState, RunState, Snapshot};
 use crate::checkpoint::{self, CheckpointError, CheckpointInfo};
-use crate::config::{AUTO, Auto, Config, OptimizerKind};
+use crate::config::{AUTO, Auto, Config};
 use crate::model::pretrained::load_pretrained;
 use crate::model::{ModelConfig, MultiViewNet};
 use crate::report::EpochRecord;
@@ -103,7 +103,7 @@ impl Start {
         } = state;
         let (net, average) = networks(config, model, net, trained.zip(average), device);
         let mut optimizer = new_optimizer(config);
-        let kind = |config: &Config| config.optimizer.optimizer == OptimizerKind::Sgd;
+        let kind = |config: &Config| config.optimizer.optimizer.moments();
         if kind(config) == kind(&before) {
             optimizer.moments = moments;
         } else {

@@ -299,15 +299,15 @@ fn bad_options_are_refused_by_name() {
     let base = AugmentConfig::default();
     base.validate().unwrap();
     let cases = [
-        (AugmentConfig { dropout_prob: 1.5, ..base.clone() }, "--dropout-prob 1.5: "),
-        (AugmentConfig { dropout_prob: f64::NAN, ..base.clone() }, "--dropout-prob NaN: "),
-        (AugmentConfig { spatial_crop_strength: 0.0, ..base.clone() }, "--spatial-crop-strength 0"),
-        (AugmentConfig { spatial_crop_strength: 1.1, ..base.clone() }, "--spatial-crop-strength 1"),
-        (AugmentConfig { color_aug_strength: -0.1, ..base.clone() }, "--color-aug-strength -0.1: "),
-        (AugmentConfig { noise_strength: 2.0, ..base.clone() }, "--noise-strength 2: "),
+        (AugmentConfig { dropout_prob: 1.5, ..base.clone() }, "dropout-prob 1.5: "),
+        (AugmentConfig { dropout_prob: f64::NAN, ..base.clone() }, "dropout-prob NaN: "),
+        (AugmentConfig { spatial_crop_strength: 0.0, ..base.clone() }, "spatial-crop-strength 0"),
+        (AugmentConfig { spatial_crop_strength: 1.1, ..base.clone() }, "spatial-crop-strength 1"),
+        (AugmentConfig { color_aug_strength: -0.1, ..base.clone() }, "color-aug-strength -0.1: "),
+        (AugmentConfig { noise_strength: 2.0, ..base.clone() }, "noise-strength 2: "),
         (
             AugmentConfig { temporal_jitter_strength: 65, ..base.clone() },
-            "--temporal-jitter-strength 65: ",
+            "temporal-jitter-strength 65: ",
         ),
     ];
     for (config, start) in cases {

@@ -135,7 +135,7 @@ fn bench_refuses_clips_that_memory_cannot_hold() {
         let output = polyview(&[&["bench"], options, &clips].concat());
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{options:?}: {said}");
-        let line = "error: a device is out of memory: try fewer --clips, or smaller ones\n";
+        let line = "error: a device is out of memory; try fewer --clips, or smaller ones\n";
         assert_eq!(said, line, "{options:?}");
     }
 }

@@ -161,7 +161,7 @@ fn too_few_lanes_or_actions_are_refused() {
     let error = refused("--device cpu*3 --lanes 2");
     assert_eq!(error, "3 devices need at least 3 lanes, but the run has 2");
     let error = refused("--device cpu*3 --batch-size 2");
-    assert_eq!(error, "3 lanes need a batch of at least 3 actions, but --batch-size is 2");
+    assert_eq!(error, "3 lanes need a batch of at least 3 actions, but it has 2");
 }
 
 /// Each lane is a micro-batch of its own: where no batch norm is involved, the lanes' gradients are

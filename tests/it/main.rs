@@ -60,6 +60,7 @@ mod official;
 mod options;
 mod overfit;
 mod predict;
+mod prediction_files;
 mod program;
 mod readable;
 mod recipe;

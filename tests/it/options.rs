@@ -316,6 +316,7 @@ fn invalid_options_are_refused_with_a_remedy() {
         (&["--progressive-start-factor", "0.1"], &["--progressive-start-factor"]),
         (&["--progressive-end-factor", "inf"], &["--progressive-end-factor"]),
         (&["--main-task-weights", "1", "-1"], &["--main-task-weights -1"]),
+        (&["--tasks", "b", "a", "a"], &["--tasks b a a", "a is named twice"]),
         (&["--main-task-weights", "0", "0"], &["--main-task-weights", "above 0"]),
         (&["--optimizer", "lion"], &["lion", "adamw, adam, sgd"]),
         (&["--scheduler", "linear"], &["linear", "cosine, cosine_step, onecycle, step"]),
@@ -366,7 +367,7 @@ fn rules_that_need_the_schema() {
     refuse(&["--main-task-weights", "1"], &schema, &["offence_severity, action_class"]);
     refuse(&["--main-task-weights", "1", "2", "3"], &schema, &["1 2 3", "one number per task"]);
     refuse(&["--balance-task", "x"], &schema, &["offence_severity, action_class, alternate"]);
-    refuse(&["--annotation-inputs"], &bare, &["--annotation-inputs", "input = true"]);
+    refuse(&["--annotation-inputs"], &bare, &["annotation-inputs: ", "input = true"]);
     refuse(&["--auxiliary-task-weight", "1"], &bare, &["auxiliary = true"]);
     let fine = ["--main-task-weights", "1", "2", "--balance-task", "action_class"];
     resolve(&fine).unwrap().validate_with(&schema).unwrap();
@@ -391,7 +392,7 @@ fn a_bad_value_is_refused_in_one_line_with_its_option() {
     let mut config = resolve(&[]).unwrap();
     config.schedule.epochs = 0;
     let error = config.validate().unwrap_err().to_string();
-    assert_eq!(error, "--epochs 0: must be a whole number between 1 and 100000");
+    assert_eq!(error, "epochs 0: must be a whole number between 1 and 100000");
 }
 
 #[test]

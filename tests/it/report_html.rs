@@ -237,5 +237,7 @@ fn class_balance_and_configuration() {
     assert!(section.contains("<td>40</td><td>6</td></tr>"));
     assert!(section.contains("--oversample-factor 6 may help"));
     assert!(page.contains("<dt>seed</dt><dd>42</dd>"));
-    assert!(page.contains("<dt>loss</dt><dd>weighted, label smoothing 0.1, task weights 3 3</dd>"));
+    assert!(page.contains(
+        "<dt>loss</dt><dd>weighted, label smoothing 0.1, task weights (offence_severity 3, action_class 3)</dd>"
+    ));
 }

@@ -387,10 +387,7 @@ fn what_is_no_data_set_is_refused_in_one_line() {
             "line 2: the action is empty: give it a name or a number",
         ),
         (table("path,class\n"), "line 1: there is no line after the header"),
-        (
-            table("path\na.mp4\n"),
-            "no field has classes to learn (there is none); give a schema with --schema",
-        ),
+        (table("path\na.mp4\n"), "no field has classes to learn (there is none)"),
         (list("a.mp4\n"), "line 1: \"a.mp4\" has only a path or a label, but needs both"),
         (list("a.mp4 1\nb.mp4 0\na.mp4 1\n"), "line 3: a.mp4 occurs twice"),
         (list("# nothing\n\n"), "there is no line with a path and a label"),
@@ -415,7 +412,7 @@ fn what_is_no_data_set_is_refused_in_one_line() {
             let shares = Some("0.5,0.5".parse().unwrap());
             let partition = Partition { shares, ..Partition::default() };
             let spec = SourceSpec { partition, ..spec(root.path()) };
-            (root, spec, "--split has nothing to divide; --fold makes new ones from them")
+            (root, spec, "has the splits train and valid, so that there is nothing to divide")
         },
         {
             let root = table(two);

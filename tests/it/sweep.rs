@@ -199,7 +199,7 @@ fn a_bad_file_is_refused_in_one_line_with_its_key() {
         let text = if configured { text.to_owned() } else { format!("{text}\n") };
         // A run needs a data set: only what is wrong before shows here.
         let error = match load(&folder, &text) {
-            Err(error) if error.contains("--dataset-root is required") => {
+            Err(error) if error.contains("dataset-root is required") => {
                 load(&folder, &format!("config = \"base.toml\"\n{text}")).unwrap_err()
             }
             other => other.unwrap_err(),

@@ -43,15 +43,12 @@ impl MadeSplits {
         let has = |name: &str| listed.iter().any(|split| split == name);
         let unsplit = source.format != Format::SoccerNet
             && source.listed.iter().any(|action| action.split.is_none());
-        let refuse = |reason: String| Err(DataError::Layout { path: source.root.clone(), reason });
         let shares = wanted.shares.as_ref().map(|shares| shares.0.clone());
         if has(TRAIN) && has(VALID) && shares.is_some() {
-            let reason = "has the splits train and valid, so that --split has nothing to divide; \
-                          --fold makes new ones from them";
-            return refuse(reason.to_owned());
+            return Err(DataError::NothingToDivide { root: source.root.clone() });
         }
         if has(TRAIN) && shares.as_ref().is_some_and(|shares| shares.len() > 2 && has(TEST)) {
-            return refuse("has a test split: give --split two shares, train and valid".to_owned());
+            return Err(DataError::HasTest { root: source.root.clone() });
         }
         let (pool, shares) = match (unsplit, has(TRAIN), has(VALID)) {
             (true, ..) => (Vec::new(), shares.unwrap_or(OF_ALL.to_vec())),

@@ -147,7 +147,10 @@ pub fn summary() -> RunSummary {
                  lr heads 0.001, then heads 0.00005 and backbone 0.00001 (cosine), weight decay \
                  0.0001, gradient norm ≤ 1, seed 42",
             ),
-            pair("loss", "weighted, label smoothing 0.1, task weights 3 3"),
+            pair(
+                "loss",
+                "weighted, label smoothing 0.1, task weights (offence_severity 3, action_class 3)",
+            ),
             pair("files", "runs/severity-01"),
         ],
         splits: vec![split(0, "train", 2319, 5432), split(1, "valid", 321, 741)],
