@@ -25,7 +25,9 @@ use crate::norm::{Moments, Producer};
 use op::ConvOps;
 
 pub(crate) use matrix_units::{checked_limits, describe_units};
-pub(crate) use plans::choose;
+#[cfg(test)]
+pub(crate) use plans::has_choices;
+pub(crate) use plans::{choose, forget_choices};
 pub use polyview_cpu::conv::ConvShape;
 pub(crate) use trial::{Trial, fastest};
 pub use wgsl::ConvPass;
