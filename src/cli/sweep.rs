@@ -218,16 +218,43 @@ fn summary(sweep: &Sweep, results: &[RunResult]) -> String {
             parts.push(format!("{count} {status}"));
         }
     }
-    let seeds = if sweep.runs.iter().any(|run| run.seed.is_some()) {
-        "; mean ±\nstandard error over the seeds of finished runs"
+    let repeated: Vec<String> = sweep.repeated().map(|option| format!("{option}s")).collect();
+    let means = if repeated.is_empty() {
+        String::new()
     } else {
-        ""
+        format!("; mean ±\nstandard error over the {} of finished runs", repeated.join(" and "))
     };
     format!(
-        "score and each task's balanced accuracy in the epoch with the best score{seeds}\n\n{}: {}\n\
+        "score and each task's balanced accuracy in the epoch with the best score{means}\n\n{}: {}\n\
          table of all runs: {}",
         plural(results.len(), "run"),
         parts.join(", "),
         sweep.out.join(TABLE).display()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_caption_names_what_is_averaged() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("sweep.toml");
+        for (seeds, grid, expected) in [
+            ("", "lr = [1e-3]", None),
+            ("seeds = [0, 1]", "lr = [1e-3]", Some("over the seeds of")),
+            ("", "fold = [\"1/2\", \"2/2\"]", Some("over the folds of")),
+            ("seeds = [0, 1]", "fold = [\"1/2\", \"2/2\"]", Some("over the seeds and folds of")),
+        ] {
+            let text = format!("{seeds}\n[base]\ndataset-root = \"data\"\n[grid]\n{grid}\n");
+            std::fs::write(&path, text).expect("a file");
+            let sweep = Sweep::load(&path, &folder.path().join("out")).expect("a sweep");
+            let shown = summary(&sweep, &sweep.results());
+            match expected {
+                Some(expected) => assert!(shown.contains(expected), "{shown}"),
+                None => assert!(!shown.contains("mean ±"), "{shown}"),
+            }
+        }
+    }
 }

@@ -7,7 +7,7 @@ use super::{DifferingOption, RunSummary};
 use crate::metrics::Estimate;
 
 /// The options in which repeated runs differ.
-const REPEATED: [&str; 2] = ["seed", "fold"];
+pub(crate) const REPEATED: [&str; 2] = ["seed", "fold"];
 
 /// Runs whose options are equal except for `seed` and `fold`.
 #[derive(Debug, Clone, PartialEq, Serialize)]

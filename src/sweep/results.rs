@@ -1,4 +1,4 @@
-//! Results of a sweep: a table of its runs, and one of combinations with their seeds merged.
+//! Results of a sweep: a table of its runs, and one of combinations with their seeds and folds merged.
 
 use std::collections::HashSet;
 
@@ -8,13 +8,14 @@ use serde::Serialize;
 use super::{Best, Run, RunResult, Status, Sweep, SweepError, TABLE};
 use crate::checkpoint::{CheckpointError, holds_run};
 use crate::metrics::Estimate;
+use crate::runs::REPEATED;
 
-/// Runs that differ only in their seed.
+/// Runs that differ only in their seed and fold.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Combination {
     /// Name of its set of options in `[variants]`.
     pub variant: Option<String>,
-    /// Values of the options in `[grid]` and `[random]`.
+    /// Values of the options in `[grid]` and `[random]` other than seed and fold.
     pub options: IndexMap<String, String>,
     /// Number of its runs, by status.
     pub runs: IndexMap<&'static str, usize>,
@@ -35,7 +36,7 @@ impl Combination {
 pub fn combinations(sweep: &Sweep, results: &[RunResult]) -> Vec<Combination> {
     let mut groups: IndexMap<_, (&Run, Vec<&RunResult>)> = IndexMap::new();
     for (run, result) in sweep.runs.iter().zip(results) {
-        let key = (&run.variant, run.options.as_slice());
+        let key = (&run.variant, distinguishing(run));
         groups.entry(key).or_insert_with(|| (run, Vec::new())).1.push(result);
     }
     let tasks = tasks(results);
@@ -54,7 +55,10 @@ pub fn combinations(sweep: &Sweep, results: &[RunResult]) -> Vec<Combination> {
         };
         Combination {
             variant: run.variant.clone(),
-            options: run.options.clone(),
+            options: distinguishing(run)
+                .into_iter()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
             runs,
             score: Estimate::of(&scores),
             tasks: tasks.iter().map(|task| estimate(task)).collect(),
@@ -65,6 +69,11 @@ pub fn combinations(sweep: &Sweep, results: &[RunResult]) -> Vec<Combination> {
     // The sort is stable, so that ties keep the file's order.
     all.sort_by(|a, b| rank(b).total_cmp(&rank(a)));
     all
+}
+
+/// Returns the options of `[grid]` and `[random]` that tell the run's combination from others.
+fn distinguishing(run: &Run) -> Vec<(&String, &String)> {
+    run.options.iter().filter(|(name, _)| !REPEATED.contains(&name.as_str())).collect()
 }
 
 /// Returns the tasks of all runs.
