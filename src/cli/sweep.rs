@@ -17,7 +17,8 @@ use super::{
 use crate::metrics::Estimate;
 use crate::options::at_least;
 use crate::sweep::{
-    Best, Combination, Run, RunResult, Status, Sweep, SweepEvent, TABLE, combinations,
+    Best, Combination, Run, RunResult, Scored, Status, Sweep, SweepEvent, TABLE, combinations,
+    scored,
 };
 use crate::units::plural;
 
@@ -146,7 +147,7 @@ fn results_json(runs: &[Run], results: &[RunResult], combinations: &[Combination
     json!({ "runs": runs, "combinations": combinations })
 }
 
-/// Builds the table of combinations, best first.
+/// Builds the table of combinations, in their order.
 fn table(combinations: &[Combination]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
@@ -224,9 +225,20 @@ fn summary(sweep: &Sweep, results: &[RunResult]) -> String {
     } else {
         format!("; mean ±\nstandard error over the {} of finished runs", repeated.join(" and "))
     };
+    let over = match scored(results) {
+        Scored::All => String::new(),
+        Scored::Common(tasks) => {
+            format!("\nscore: over {} only, as not all runs have the other tasks", tasks.join(", "))
+        }
+        Scored::Own => {
+            "\nin the file's order: the runs have no task in common, so that their scores \
+                        cannot be compared"
+                .to_owned()
+        }
+    };
     format!(
-        "score and each task's balanced accuracy in the epoch with the best score{means}\n\n{}: {}\n\
-         table of all runs: {}",
+        "score and each task's balanced accuracy in the epoch with the best score{means}{over}\n\n\
+         {}: {}\ntable of all runs: {}",
         plural(results.len(), "run"),
         parts.join(", "),
         sweep.out.join(TABLE).display()
@@ -237,10 +249,15 @@ fn summary(sweep: &Sweep, results: &[RunResult]) -> String {
 mod tests {
     use super::*;
 
+    fn loaded(folder: &std::path::Path, text: &str) -> Sweep {
+        let path = folder.join("sweep.toml");
+        std::fs::write(&path, text).expect("a file");
+        Sweep::load(&path, &folder.join("out")).expect("a sweep")
+    }
+
     #[test]
     fn the_caption_names_what_is_averaged() {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("sweep.toml");
         for (seeds, grid, expected) in [
             ("", "lr = [1e-3]", None),
             ("seeds = [0, 1]", "lr = [1e-3]", Some("over the seeds of")),
@@ -248,12 +265,44 @@ mod tests {
             ("seeds = [0, 1]", "fold = [\"1/2\", \"2/2\"]", Some("over the seeds and folds of")),
         ] {
             let text = format!("{seeds}\n[base]\ndataset-root = \"data\"\n[grid]\n{grid}\n");
-            std::fs::write(&path, text).expect("a file");
-            let sweep = Sweep::load(&path, &folder.path().join("out")).expect("a sweep");
+            let sweep = loaded(folder.path(), &text);
             let shown = summary(&sweep, &sweep.results());
             match expected {
                 Some(expected) => assert!(shown.contains(expected), "{shown}"),
                 None => assert!(!shown.contains("mean ±"), "{shown}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_caption_names_the_tasks_of_the_scores() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let sweep = loaded(folder.path(), "[base]\ndataset-root = \"data\"\n[grid]\nlr = [1, 2]\n");
+        let result = |tasks: &[&str]| RunResult {
+            status: Status::Finished,
+            reason: None,
+            epochs: 1,
+            seconds: 1.0,
+            best: Some(Best {
+                epoch: 1,
+                score: 0.5,
+                tasks: tasks.iter().map(|task| ((*task).to_owned(), 0.5)).collect(),
+            }),
+        };
+        for (tasks, expected) in [
+            ([&["a", "b"][..], &["b", "a"][..]], None),
+            ([&["a", "b"][..], &["b"][..]], Some("score: over b only")),
+            (
+                [&["a"][..], &["b"][..]],
+                Some("in the file's order: the runs have no task in common"),
+            ),
+        ] {
+            let shown = summary(&sweep, &tasks.map(result));
+            match expected {
+                Some(expected) => assert!(shown.contains(expected), "{shown}"),
+                None => {
+                    assert!(!shown.contains("score: ") && !shown.contains("order: "), "{shown}")
+                }
             }
         }
     }

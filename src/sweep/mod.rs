@@ -22,7 +22,7 @@ use crate::config::{Config, ConfigError};
 use crate::runs::REPEATED;
 
 pub use folder::{Best, RunResult, Status};
-pub use results::{Combination, combinations, results_csv};
+pub use results::{Combination, Scored, combinations, results_csv, scored};
 pub use schedule::SweepEvent;
 
 /// Name of the table of all runs.

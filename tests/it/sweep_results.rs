@@ -3,7 +3,7 @@
 use std::fs;
 
 use polyview::report::EpochRecord;
-use polyview::sweep::{Run, RunResult, Status, Sweep, combinations, results_csv};
+use polyview::sweep::{Run, RunResult, Scored, Status, Sweep, combinations, results_csv, scored};
 use tempfile::TempDir;
 
 use crate::common::report::history;
@@ -21,6 +21,19 @@ fn write_history(run: &Run, scores: &[f64]) {
     }
     fs::create_dir_all(&run.folder).unwrap();
     fs::write(run.folder.join("history.json"), serde_json::to_vec(&records).unwrap()).unwrap();
+}
+
+/// Removes the tasks from a run's history that it does not train. The only task left has the score.
+fn keep_tasks(run: &Run) {
+    let path = run.folder.join("history.json");
+    let mut records: Vec<EpochRecord> = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    for record in &mut records {
+        record.valid.tasks.retain(|task| run.config.data.tasks.contains(&task.task));
+        if let [only] = &mut record.valid.tasks[..] {
+            only.balanced_accuracy = record.score;
+        }
+    }
+    fs::write(&path, serde_json::to_vec(&records).unwrap()).unwrap();
 }
 
 /// A sweep with these seeds and this grid, whose runs train for three epochs.
@@ -124,4 +137,37 @@ fn folds_are_merged_like_seeds() {
     let table = results_csv(&sweep, &results).unwrap();
     assert_eq!(table.lines().count(), 9);
     assert!(table.starts_with("name,fold,lr,seed,status,"), "{table}");
+}
+
+#[test]
+fn scores_over_different_tasks_are_not_ranked_together() {
+    let of = |tasks: &str| format!("tasks = [{tasks}]");
+    let (severity, kind) = ("[\"offence_severity\"]", "[\"action_class\"]");
+    let both = "[\"offence_severity\", \"action_class\"]";
+    // The balanced accuracies are the score ∓ 1/8 with both tasks.
+    for (grid, scores, expected, order) in [
+        (of(&format!("{kind}, {both}")), [0.75, 0.6875], Some([0.8125, 0.75]), [1, 0]),
+        (of(&format!("{severity}, {both}")), [0.5, 0.6875], Some([0.5625, 0.5]), [1, 0]),
+        (of(&format!("{severity}, {kind}")), [0.5, 0.6875], None, [0, 1]),
+    ] {
+        let folder = TempDir::new().unwrap();
+        let sweep = sweep(&folder, "", &grid);
+        for (run, score) in sweep.runs.iter().zip(scores) {
+            write_history(run, &[score, 0.25, 0.25]);
+            keep_tasks(run);
+        }
+        let results = sweep.results();
+        let found = combinations(&sweep, &results);
+        let names: Vec<&String> = found.iter().map(|c| &c.options["tasks"]).collect();
+        let ordered = order.map(|run: usize| &sweep.runs[run].options["tasks"]);
+        assert_eq!(names, ordered, "{grid}");
+        let shown: Vec<f64> = found.iter().map(|c| c.score.unwrap().mean).collect();
+        assert_eq!(shown, expected.unwrap_or(scores), "{grid}");
+        // Each run's own score stays in the table of runs.
+        let table = results_csv(&sweep, &results).unwrap();
+        assert!(scores.iter().all(|score| table.contains(&format!(",1,{score},"))), "{table}");
+        let comparable = expected.is_some();
+        assert_eq!(matches!(scored(&results), Scored::Common(_)), comparable, "{grid}");
+        assert_eq!(scored(&results) == Scored::Own, !comparable, "{grid}");
+    }
 }
