@@ -39,7 +39,7 @@ pub struct Best {
     pub epoch: usize,
     /// Validation score.
     pub score: f64,
-    /// Balanced accuracy, by task.
+    /// Balanced accuracy of each task with labels.
     pub tasks: IndexMap<String, f64>,
 }
 
@@ -83,6 +83,7 @@ pub(super) fn read_result(run: &Run) -> RunResult {
             .valid
             .tasks
             .iter()
+            .filter(|task| task.has_labels())
             .map(|task| (task.task.clone(), task.balanced_accuracy))
             .collect(),
     });

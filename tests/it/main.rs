@@ -89,6 +89,7 @@ mod sources;
 mod step;
 mod sweep;
 mod sweep_program;
+mod sweep_results;
 mod synth;
 mod tune;
 mod video;

@@ -335,3 +335,34 @@ fn runs_that_differ_in_seed_or_fold_are_merged() {
     // Names that have nothing in common.
     assert_eq!(table(&[first, other]).repeats[0].name, "plain_seed=1 and 1 more");
 }
+
+#[test]
+fn pairs_are_over_the_tasks_and_data_of_both() {
+    let schema = Schema::mvfoul().unwrap();
+    let mut kind = schema.clone();
+    kind.tasks.remove(0);
+    // The reference is right about all severities, but only about half of the kinds of action.
+    let both = predictions(&schema, 160, |action, task| task == 1 && action / 8 % 2 == 0);
+    let alone = predictions(&kind, 160, |action, _| action / 8 % 4 == 0);
+    let mut elsewhere = predictions(&schema, 160, |_, _| false);
+    elsewhere.iter_mut().for_each(|prediction| prediction.action.push('b'));
+    let table = table(&[
+        ("--seed 1", &schema, vec![both.clone()]),
+        ("--seed 2", &schema, vec![both.clone()]),
+        ("--seed 1 --tasks action_class", &kind, vec![alone.clone()]),
+        ("--seed 2 --tasks action_class", &kind, vec![alone.clone()]),
+        ("--seed 1 --dataset-root other", &schema, vec![elsewhere]),
+    ]);
+    let [reference, one_task, other_data] = &table.repeats[..] else {
+        panic!("{:?}", table.repeats)
+    };
+    let balanced = [matrix(&schema, 1, &both), matrix(&kind, 0, &alone)]
+        .map(|matrix| matrix.balanced_accuracy());
+    let difference = one_task.difference.unwrap();
+    assert!((difference.mean - (balanced[1] - balanced[0])).abs() < 1e-12, "{difference:?}");
+    assert_eq!(difference.n, 2);
+    // The scores, which are over different tasks, do not show it.
+    let scores = [reference, one_task].map(|group| group.score.unwrap().mean);
+    assert!(difference.mean > 0.2 && (scores[0] - scores[1]).abs() < 1e-12, "{scores:?}");
+    assert_eq!(other_data.difference, None);
+}

@@ -1,15 +1,12 @@
-//! A sweep's file, its runs, and what is read from their folders.
+//! A sweep's file and its runs.
 
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use polyview::config::CacheChoice;
-use polyview::report::EpochRecord;
-use polyview::sweep::{Run, RunResult, Status, Sweep, combinations, results_csv};
+use polyview::sweep::{Run, Sweep};
 use tempfile::TempDir;
-
-use crate::common::report::history;
 
 /// A sweep with these lines in its file, beside a configuration `base.toml`.
 fn load(folder: &TempDir, text: &str) -> Result<Sweep, String> {
@@ -230,86 +227,4 @@ fn rules_between_options_name_the_run() {
     fs::write(folder.path().join("other.toml"), "test-run = true\n").unwrap();
     let error = load(&folder, "config = \"other.toml\"\n").unwrap_err();
     assert!(error.contains("test-run: it writes no files"), "{error}");
-}
-
-/// Writes the history of a run: an epoch per score, and that many better than those before.
-fn write_history(run: &Run, scores: &[f64]) {
-    let mut records: Vec<EpochRecord> = history(scores.len());
-    let mut best = f64::NEG_INFINITY;
-    for (record, score) in records.iter_mut().zip(scores) {
-        (record.score, record.best) = (*score, *score > best);
-        best = best.max(*score);
-        record.valid.tasks[0].balanced_accuracy = score - 0.125;
-        record.valid.tasks[1].balanced_accuracy = score + 0.125;
-        (record.train.seconds, record.valid.seconds) = (2.0, 0.5);
-    }
-    fs::create_dir_all(&run.folder).unwrap();
-    fs::write(run.folder.join("history.json"), serde_json::to_vec(&records).unwrap()).unwrap();
-}
-
-#[test]
-fn results_are_read_from_folders_and_seeds_are_merged() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("sweep.toml");
-    let text = "seeds = [0, 1]\n[base]\ndataset-root = \"data\"\ngradual-finetuning = false\n\
-                epochs = 3\nearly-stopping-patience = 2\n[grid]\nlr = [0.1, 0.2, 0.3]\n";
-    fs::write(&path, text).unwrap();
-    let sweep = Sweep::load(&path, &folder.path().join("out")).unwrap();
-    let runs = &sweep.runs;
-    write_history(&runs[0], &[0.25, 0.5, 0.375]);
-    // Stopped early.
-    write_history(&runs[1], &[0.75, 0.5, 0.5]);
-    write_history(&runs[2], &[0.5, 0.875, 0.75]);
-    fs::write(runs[2].folder.join("error.txt"), "an earlier failure\n").unwrap();
-    write_history(&runs[3], &[0.875]);
-    write_history(&runs[4], &[0.25]);
-    fs::write(runs[4].folder.join("error.txt"), "--lr 1: too much\n").unwrap();
-    let results = sweep.results();
-    let statuses: Vec<Status> = results.iter().map(|result| result.status).collect();
-    let expected = [
-        Status::Finished,
-        Status::Finished,
-        Status::Finished,
-        Status::Interrupted,
-        Status::Failed,
-        Status::Waiting,
-    ];
-    assert_eq!(statuses, expected);
-    let reasons: Vec<_> = results.iter().filter_map(|result| result.reason.as_deref()).collect();
-    assert_eq!(reasons, ["--lr 1: too much"]);
-
-    let combinations = combinations(&sweep, &results);
-    let lrs: Vec<&String> = combinations.iter().map(|c| &c.options["lr"]).collect();
-    assert_eq!(lrs, ["0.2", "0.1", "0.3"]);
-    let [single, both, none] = &combinations[..] else { panic!("3 rates") };
-    let score = both.score.unwrap();
-    assert!((score.mean - 0.625).abs() < 1e-12 && score.n == 2);
-    // s = 0.125 √2 of 0.5 and 0.75, over √2.
-    assert!((score.error.unwrap() - 0.125).abs() < 1e-12);
-    let task = both.tasks["action_class"].unwrap();
-    assert!((task.mean - 0.75).abs() < 1e-12);
-    let score = single.score.unwrap();
-    assert_eq!((score.mean, score.error, score.n), (0.875, None, 1));
-    assert_eq!((single.count(Status::Interrupted), none.count(Status::Failed)), (1, 1));
-    assert_eq!((none.score, none.tasks["action_class"]), (None, None));
-
-    let rows: Vec<String> =
-        results_csv(&sweep, &results).unwrap().lines().map(str::to_owned).collect();
-    let expected = [
-        "name,lr,seed,status,epochs_done,best_epoch,score,balanced_accuracy/offence_severity,\
-         balanced_accuracy/action_class,seconds",
-        "lr=0.1_seed=0,0.1,0,finished,3,2,0.5,0.375,0.625,7.5",
-        "lr=0.1_seed=1,0.1,1,finished,3,1,0.75,0.625,0.875,7.5",
-        "lr=0.2_seed=0,0.2,0,finished,3,2,0.875,0.75,1,7.5",
-        "lr=0.2_seed=1,0.2,1,interrupted,1,1,0.875,0.75,1,2.5",
-        "lr=0.3_seed=0,0.3,0,failed,1,1,0.25,0.125,0.375,2.5",
-        "lr=0.3_seed=1,0.3,1,waiting,0,,,,,",
-    ];
-    assert_eq!(rows, expected);
-
-    // A history that cannot be read is no result.
-    fs::write(runs[0].folder.join("history.json"), "[").unwrap();
-    let result: RunResult = sweep.results().swap_remove(0);
-    assert_eq!((result.status, result.best), (Status::Interrupted, None));
-    assert!(result.reason.unwrap().starts_with("history.json cannot be read"));
 }
