@@ -1,4 +1,4 @@
-//! Names that are not UTF-8, which Unix allows, in every place where a file or folder is named.
+//! Names that are not UTF-8, which Unix allows, wherever a file or folder can be given.
 #![cfg(unix)]
 
 use std::ffi::{OsStr, OsString};
@@ -14,14 +14,14 @@ use crate::common::data::small_set;
 use crate::common::program::{command, polyview, text, train};
 use crate::common::skip::skip;
 
-/// A name with bytes that are no character.
-fn odd(ending: &str) -> OsString {
+/// Returns a name with bytes that are not UTF-8, followed by a suffix.
+fn odd(suffix: &str) -> OsString {
     let mut name = OsStr::from_bytes(b"n\xff\xc3(").to_owned();
-    name.push(ending);
+    name.push(suffix);
     name
 }
 
-/// A data set in a folder of such a name; `None` where the file system refuses it.
+/// Creates a data set in a folder with such a name; returns `None` where the file system refuses it.
 fn odd_set() -> Option<(TempDir, PathBuf)> {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join(odd(""));
@@ -31,7 +31,7 @@ fn odd_set() -> Option<(TempDir, PathBuf)> {
             Some((folder, data.join("set")))
         }
         Err(error) => {
-            skip(format_args!("this file system has no names that are not UTF-8: {error}"));
+            skip(format_args!("this file system refuses names that are not UTF-8: {error}"));
             None
         }
     }
@@ -45,7 +45,7 @@ fn ran(output: Output) -> Output {
 #[test]
 fn a_run_is_trained_repeated_and_resumed() {
     let Some((folder, data)) = odd_set() else { return };
-    let at = |ending: &str| folder.path().join(odd(ending));
+    let at = |suffix: &str| folder.path().join(odd(suffix));
     let schema = at(".toml");
     fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/mvfoul.toml"), &schema).unwrap();
     let save = at("-run");
@@ -68,7 +68,7 @@ fn a_run_is_trained_repeated_and_resumed() {
     by_name.arg(save.join(checkpoint::CONFIG)).arg(joined);
     assert!(text(&ran(by_name.output().unwrap()).stderr).contains("epoch 3/3"));
 
-    // Underscores in front of such a value.
+    // An option name with underscores in front of such a value.
     let mut save_dir = OsString::from("--save_dir=");
     save_dir.push(at("-other"));
     let mut other = train(&data, Path::new("unused"), &["--epochs", "1", "--pretrained"]);
@@ -87,7 +87,7 @@ fn every_command_prints_and_writes_them() {
     let action = data.join("mvfouls/train/action_0");
     fs::rename(action.join("clip_0.mp4"), action.join(odd(".mp4"))).unwrap();
     fs::write(action.join(odd("x.mp4")), b"x").unwrap();
-    let at = |ending: &str| folder.path().join(odd(ending));
+    let at = |suffix: &str| folder.path().join(odd(suffix));
 
     let mut predict = command(&["predict", "--device", "cpu", "--json", "--checkpoint"]);
     let output = ran(predict.arg(&best).arg(&action).output().unwrap());
@@ -120,7 +120,7 @@ fn every_command_prints_and_writes_them() {
 }
 
 #[test]
-fn where_text_belongs_they_are_refused_in_one_line() {
+fn options_that_take_text_refuse_them_in_one_line() {
     for option in ["--lr", "--device"] {
         let mut train = command(&["train", "--dataset-root", "data", option]);
         let output = train.arg(odd("")).output().unwrap();
