@@ -44,7 +44,7 @@ impl Case {
         };
         let [t, h, w] = match round % 10 {
             0 => [1, 3, 4],
-            // More than one share of a plane, and chunks in two images.
+            // Planes that take more than one workgroup, and chunks that span two images.
             1 => [4, 30, rng.random_range(20..40)],
             2 => [1; 3],
             // Planes of thousands of elements that are no multiple of 4.

@@ -1,4 +1,4 @@
-//! A sweep's file, its runs, and what is read from their folders.
+//! A sweep's file, its runs, and the results read from their folders.
 
 use std::collections::HashSet;
 use std::fs;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::common::report::history;
 
-/// A sweep with these lines in its file, beside a configuration `base.toml`.
+/// Loads a sweep whose file has this text, beside a configuration `base.toml`.
 fn load(folder: &TempDir, text: &str) -> Result<Sweep, String> {
     let base = "dataset-root = \"data\"\nsave-dir = \"elsewhere\"\noverwrite = true\nlr = 0.5\n";
     fs::write(folder.path().join("base.toml"), base).unwrap();
@@ -66,7 +66,7 @@ fn every_combination_is_a_run_and_later_tables_win() {
 }
 
 #[test]
-fn more_values_leave_the_names_of_the_others() {
+fn more_values_do_not_change_the_names_of_other_runs() {
     let few = loaded("[grid]\nlr = [1e-3]\nlabel-smoothing = [0]\n");
     let more = loaded("[grid]\nlabel_smoothing = [0.1, 0.0]\nlr = [0.01, 0.0010]\n");
     assert_eq!(names(&few), ["label-smoothing=0_lr=0.001"]);
@@ -79,7 +79,7 @@ fn more_values_leave_the_names_of_the_others() {
     assert!(names(&loaded(&long)).iter().all(|name| name.len() <= 120 && !name.contains('/')));
 }
 
-/// Draws from ranges and a list.
+/// Loads a sweep that draws from ranges and a list.
 fn drawn(draws: usize, seed: usize, more: &str) -> Sweep {
     loaded(&format!(
         "[random]\ndraws = {draws}\nseed = {seed}\n[random.options]\n\
@@ -90,11 +90,11 @@ fn drawn(draws: usize, seed: usize, more: &str) -> Sweep {
 }
 
 #[test]
-fn draws_follow_from_the_seed_and_their_number() {
+fn draws_are_determined_by_the_seed_and_their_number() {
     let (few, many) = (drawn(3, 0, ""), drawn(120, 0, ""));
     assert_eq!(names(&many)[..3], names(&few)[..]);
     assert!(names(&drawn(3, 1, "")).iter().all(|name| !names(&many).contains(name)));
-    // Another option changes no value of these.
+    // An additional option does not change the values of the others.
     let with = drawn(3, 0, "optimizer = [\"adamw\", \"sgd\"]\n");
     for (run, other) in few.runs.iter().zip(&with.runs) {
         assert!(run.options.iter().all(|(name, value)| other.options[name] == *value));
@@ -104,7 +104,7 @@ fn draws_follow_from_the_seed_and_their_number() {
     let below = |values: &[f64], limit: f64| values.iter().filter(|value| **value < limit).count();
     let decays = column(&|run| run.config.optimizer.weight_decay);
     assert!(decays.iter().all(|value| (1e-5..=1e-2).contains(value)));
-    // A third for each power of ten.
+    // A third of the draws falls into each power of ten.
     for (limit, expected) in [(1e-4, 40), (1e-3, 80)] {
         assert!(below(&decays, limit).abs_diff(expected) < 20, "{}", below(&decays, limit));
     }
@@ -122,7 +122,7 @@ fn draws_follow_from_the_seed_and_their_number() {
         "{:?}",
         names(&few)
     );
-    // What is drawn twice is one run.
+    // Equal draws make one run.
     let all = loaded("[random]\ndraws = 50\n[random.options]\nlabel-smoothing = [0.0, 0.1]\n");
     assert_eq!(all.runs.len(), 2);
 }
@@ -195,7 +195,7 @@ fn a_bad_file_is_refused_in_one_line_with_its_key() {
         let folder = TempDir::new().unwrap();
         let configured = text.starts_with("config");
         let text = if configured { text.to_owned() } else { format!("{text}\n") };
-        // A run needs a data set: only what is wrong before shows here.
+        // A run needs a data set: without `base.toml`, only errors that are found before that show.
         let error = match load(&folder, &text) {
             Err(error) if error.contains("--dataset-root is required") => {
                 load(&folder, &format!("config = \"base.toml\"\n{text}")).unwrap_err()
@@ -230,7 +230,7 @@ fn rules_between_options_name_the_run() {
     assert!(error.contains("test-run: it writes no files"), "{error}");
 }
 
-/// Writes the history of a run: an epoch per score, and that many better than those before.
+/// Writes the history of a run: one epoch per score, which is the best if no earlier one is as good.
 fn write_history(run: &Run, scores: &[f64]) {
     let mut records: Vec<EpochRecord> = history(scores.len());
     let mut best = f64::NEG_INFINITY;
@@ -282,7 +282,7 @@ fn results_are_read_from_folders_and_seeds_are_merged() {
     let [single, both, none] = &combinations[..] else { panic!("3 rates") };
     let score = both.score.unwrap();
     assert!((score.mean - 0.625).abs() < 1e-12 && score.n == 2);
-    // s = 0.125 √2 of 0.5 and 0.75, over √2.
+    // The standard deviation of 0.5 and 0.75 is 0.125 √2; it is divided by √2.
     assert!((score.error.unwrap() - 0.125).abs() < 1e-12);
     let task = both.tasks["action_class"].unwrap();
     assert!((task.mean - 0.75).abs() < 1e-12);
@@ -305,7 +305,7 @@ fn results_are_read_from_folders_and_seeds_are_merged() {
     ];
     assert_eq!(rows, expected);
 
-    // A history that cannot be read is no result.
+    // A history that cannot be read gives no result.
     fs::write(runs[0].folder.join("history.json"), "[").unwrap();
     let result: RunResult = sweep.results().swap_remove(0);
     assert_eq!((result.status, result.best), (Status::Interrupted, None));
