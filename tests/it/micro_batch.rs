@@ -80,17 +80,17 @@ fn the_start_reports_the_memory_of_a_step() {
     let args = [&args[..], &["--window", "center"]].concat();
     let more = ["--img-height", "32", "--img-width", "32", "--device", "cpu", "--micro-batch", "2"];
     let out = polyview(&[&args[..], &more].concat());
-    let shown = text(&out.stderr);
-    assert!(out.status.success(), "{shown}");
-    assert!(shown.contains("2 of up to"), "{shown}");
-    assert!(shown.contains("per clip and") && !shown.contains("about 0"), "{shown}");
+    let said = text(&out.stderr);
+    assert!(out.status.success(), "{said}");
+    assert!(said.contains("2 of up to"), "{said}");
+    assert!(said.contains("per clip and") && !said.contains("about 0"), "{said}");
     // A clip that exceeds the device's largest buffer is refused before anything is decoded.
     if adapter::name() == Some("wgpu:cpu") {
         let huge = ["--img-height", "1024", "--img-width", "1024", "--device", "wgpu:cpu"];
         let out = polyview(&[&args[..], &huge].concat());
-        let shown = text(&out.stderr);
-        assert_eq!(out.status.code(), Some(2), "{shown}");
-        assert!(shown.contains("needs a buffer of") && shown.contains("--img-height"), "{shown}");
+        let said = text(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{said}");
+        assert!(said.contains("needs a buffer of") && said.contains("--img-height"), "{said}");
     }
 }
 

@@ -64,9 +64,8 @@ fn the_order_of_views_does_not_matter_and_weights_sum_to_one() {
     let device = Device::flex();
     let net = tiny().init(5, &device);
     let clips = unit_tensor("order", [3, 3, 4, 20, 24], &device);
-    let rotated =
-        Tensor::cat(vec![clips.clone().narrow(0, 1, 2), clips.clone().narrow(0, 0, 1)], 0);
-    let (a, b) = (logits(&net, clips.clone(), &[3]), logits(&net, rotated, &[3]));
+    let turned = Tensor::cat(vec![clips.clone().narrow(0, 1, 2), clips.clone().narrow(0, 0, 1)], 0);
+    let (a, b) = (logits(&net, clips.clone(), &[3]), logits(&net, turned, &[3]));
     for (a, b) in a.iter().zip(&b) {
         assert!(max_diff(a, &wide(b)) < 1e-5);
     }
@@ -246,8 +245,8 @@ fn heads_of_other_tasks_are_named_by_their_tasks() {
     );
     let many: Vec<String> = (0..20).map(|n| format!("layer.{n}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    let shown = report(&[], &many).unwrap();
-    assert!(shown.ends_with("layer.7 and 12 more"), "{shown}");
+    let said = report(&[], &many).unwrap();
+    assert!(said.ends_with("layer.7 and 12 more"), "{said}");
 }
 
 #[test]

@@ -19,10 +19,10 @@ fn exact(y: &[f32], shape: [usize; 5], slice: usize) -> Vec<[f64; 2]> {
     let plane = t * h * w;
     let mut all = Vec::new();
     for channel in 0..channels {
-        let indices =
+        let places =
             (0..n * plane).map(|at| (at / plane * channels + channel) * plane + at % plane);
-        let elements: Vec<f64> = indices.map(|at| f64::from(y[at])).collect();
-        for part in elements.chunks(slice) {
+        let of: Vec<f64> = places.map(|at| f64::from(y[at])).collect();
+        for part in of.chunks(slice) {
             let mean = part.iter().sum::<f64>() / part.len() as f64;
             all.push([mean, part.iter().map(|v| (v - mean).powi(2)).sum()]);
         }
@@ -129,10 +129,10 @@ fn norm_takes_moments() {
                     values(gamma.grad(&grads).unwrap()),
                 ]
             };
-            let (given, computed) = (run(Some(moments)), run(None));
-            for (given, computed) in given.iter().zip(&computed) {
-                let largest = computed.iter().fold(1e-3f32, |most, v| most.max(v.abs()));
-                for (a, b) in given.iter().zip(computed) {
+            let (given, found) = (run(Some(moments)), run(None));
+            for (given, found) in given.iter().zip(&found) {
+                let largest = found.iter().fold(1e-3f32, |most, v| most.max(v.abs()));
+                for (a, b) in given.iter().zip(found) {
                     assert!((a - b).abs() < 1e-4 * largest, "{shape:?} in {slice}: {a}, {b}");
                 }
             }

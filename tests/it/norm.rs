@@ -172,7 +172,7 @@ impl Case {
         }
         let g = |i: usize| if self.relu && y[i] <= 0.0 { 0.0 } else { f64::from(self.dy[i]) };
         for c in 0..channels {
-            let indices = (0..batch).flat_map(|n| {
+            let places = (0..batch).flat_map(|n| {
                 let start = (n * channels + c) * plane;
                 start..start + plane
             });
@@ -180,17 +180,17 @@ impl Case {
             let (mean, variance) = match &self.running {
                 Some([mean, variance]) => (f64::from(mean[c]), f64::from(variance[c])),
                 None => {
-                    let mean = indices.clone().map(x).sum::<f64>() / count;
-                    let squares = indices.clone().map(|i| (x(i) - mean).powi(2));
+                    let mean = places.clone().map(x).sum::<f64>() / count;
+                    let squares = places.clone().map(|i| (x(i) - mean).powi(2));
                     (mean, squares.sum::<f64>() / count)
                 }
             };
             let rstd = 1.0 / (variance + EPSILON).sqrt();
             let gamma = f64::from(self.gamma[c]);
             let hat = |i: usize| (x(i) - mean) * rstd;
-            let sum: f64 = indices.clone().map(g).sum();
-            let product: f64 = indices.clone().map(|i| g(i) * hat(i)).sum();
-            for i in indices {
+            let sum: f64 = places.clone().map(g).sum();
+            let product: f64 = places.clone().map(|i| g(i) * hat(i)).sum();
+            for i in places {
                 let added = self.residual.as_ref().map_or(0.0, |residual| f64::from(residual[i]));
                 let y = hat(i) * gamma + f64::from(self.beta[c]) + added;
                 out[0][i] = if self.relu { y.max(0.0) } else { y };

@@ -15,9 +15,9 @@ use crate::common::program::{command, polyview, text, train};
 use crate::common::skip::skip;
 
 /// Returns a name with bytes that are not UTF-8, followed by a suffix.
-fn odd(suffix: &str) -> OsString {
+fn odd(ending: &str) -> OsString {
     let mut name = OsStr::from_bytes(b"n\xff\xc3(").to_owned();
-    name.push(suffix);
+    name.push(ending);
     name
 }
 
@@ -45,7 +45,7 @@ fn ran(output: Output) -> Output {
 #[test]
 fn a_run_is_trained_repeated_and_resumed() {
     let Some((folder, data)) = odd_set() else { return };
-    let at = |suffix: &str| folder.path().join(odd(suffix));
+    let at = |ending: &str| folder.path().join(odd(ending));
     let schema = at(".toml");
     fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/mvfoul.toml"), &schema).unwrap();
     let save = at("-run");
@@ -87,7 +87,7 @@ fn every_command_prints_and_writes_them() {
     let action = data.join("mvfouls/train/action_0");
     fs::rename(action.join("clip_0.mp4"), action.join(odd(".mp4"))).unwrap();
     fs::write(action.join(odd("x.mp4")), b"x").unwrap();
-    let at = |suffix: &str| folder.path().join(odd(suffix));
+    let at = |ending: &str| folder.path().join(odd(ending));
 
     let mut predict = command(&["predict", "--device", "cpu", "--json", "--checkpoint"]);
     let output = ran(predict.arg(&best).arg(&action).output().unwrap());

@@ -326,8 +326,8 @@ fn a_resumed_run_accepts_either_form_of_its_window() {
         text(&output.stderr)
     };
     run(&["--start-frame=2", "--end-frame=9"]);
-    let shown = run(&["--resume=auto", "--window=2..9"]);
-    assert!(!shown.contains("differs from the checkpoint's"), "{shown}");
-    let shown = run(&["--resume=auto", "--end-frame=8"]);
-    assert!(shown.contains("end-frame was 9, is 8"), "{shown}");
+    let said = run(&["--resume=auto", "--window=2..9"]);
+    assert!(!said.contains("differs from the checkpoint's"), "{said}");
+    let said = run(&["--resume=auto", "--end-frame=8"]);
+    assert!(said.contains("end-frame was 9, is 8"), "{said}");
 }

@@ -37,8 +37,8 @@ fn stalled(folder: &TempDir) -> Config {
 fn best_weights_are_copied_to_another_folder() {
     let folder = TempDir::new().unwrap();
     let old = stalled(&folder);
-    let first = with(&old, "--epochs 1");
-    run(&first);
+    let bar = with(&old, "--epochs 1");
+    run(&bar);
     let from = old.run.save_dir.join(checkpoint::LAST);
     let resume = format!("--epochs 2 --resume {}", from.display());
     let new = saving_to(&with(&old, &resume), &folder.path().join("new"));

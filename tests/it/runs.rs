@@ -12,9 +12,9 @@ use crate::common::runs::{matrix, predictions, read, write};
 /// Writes runs with these options, schemas and epochs into separate folders, and compares them.
 fn table(runs: &[(&str, &Schema, Vec<Vec<ActionPrediction>>)]) -> RunTable {
     let folder = TempDir::new().unwrap();
-    let path = |index: usize| folder.path().join(format!("run-{index}"));
-    for (index, (options, schema, epochs)) in runs.iter().enumerate() {
-        write(&path(index), options, schema, epochs);
+    let path = |place: usize| folder.path().join(format!("run-{place}"));
+    for (place, (options, schema, epochs)) in runs.iter().enumerate() {
+        write(&path(place), options, schema, epochs);
     }
     let paths: Vec<PathBuf> = (0..runs.len()).map(path).collect();
     RunTable::new(&read(&paths)).unwrap()

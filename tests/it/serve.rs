@@ -274,9 +274,9 @@ fn answers_contain_names_of_clips_but_no_local_path() {
     ];
     let answer = post(served.address, &clips);
     assert_eq!(answer.status, 200, "{answer:?}");
-    let reply = answer.json();
+    let said = answer.json();
     let names = |key: &str| -> Vec<String> {
-        let list = reply[key].as_array().unwrap();
+        let list = said[key].as_array().unwrap();
         list.iter().map(|view| view["clip"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(names("views"), ["a.mp4", "b.MP4", &"n".repeat(120)]);
@@ -331,8 +331,8 @@ fn clips_that_take_too_long_are_not_read() {
     let [first, second] = clips();
     let answer = post(served.address, &[("a.mp4", first), ("b.mp4", second)]);
     assert_eq!(answer.status, 422, "{answer:?}");
-    let reply = answer.json();
-    let clips = reply["unreadable"].as_array().unwrap();
+    let said = answer.json();
+    let clips = said["unreadable"].as_array().unwrap();
     let reason = "given up: reading took longer than 0 seconds";
     for (clip, name) in clips.iter().zip(["a.mp4", "b.mp4"]) {
         assert_eq!(clip["clip"], name);

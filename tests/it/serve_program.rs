@@ -163,9 +163,9 @@ fn a_client_that_disconnects_ends_the_decoding_of_its_clips() {
     // The next client does not wait for it.
     let [clip, _] = clips();
     assert_eq!(post(program.address, &[("a.mp4", clip)]).status, 200);
-    let mut probe = Command::new("kill");
-    probe.args(["-s", "0", number().trim()]).stderr(Stdio::null());
-    assert!(!probe.status().unwrap().success(), "ffmpeg still runs");
+    let mut there = Command::new("kill");
+    there.args(["-s", "0", number().trim()]).stderr(Stdio::null());
+    assert!(!there.status().unwrap().success(), "ffmpeg still runs");
     assert_eq!(program.stored(), (1, 0));
     assert_eq!(program.end("TERM"), Some(0));
     let log = program.log();

@@ -17,19 +17,19 @@ const SMALL: &str = "simple-training = true\nbackbone-name = \"r3d_tiny\"\nimg-h
     batch-size = 6\nnum-workers = 0\ndevice = \"cpu\"\n";
 
 /// Folder with a data set and a sweep on it.
-struct Setup {
+struct Place {
     folder: TempDir,
 }
 
-impl Setup {
+impl Place {
     fn new(sweep: &str) -> Self {
         let folder = TempDir::new().unwrap();
         small_set(&folder.path().join("data"));
         fs::write(folder.path().join("base.toml"), format!("dataset-root = \"data\"\n{SMALL}"))
             .unwrap();
-        let setup = Self { folder };
-        setup.write(sweep);
-        setup
+        let place = Self { folder };
+        place.write(sweep);
+        place
     }
 
     fn write(&self, sweep: &str) {
@@ -69,25 +69,25 @@ fn read(path: &Path) -> Vec<u8> {
 fn a_failed_run_does_not_stop_the_others_and_is_retried() {
     const SWEEP: &str = "seeds = [0, 1]\n[base]\nepochs = 1\n[variants.scratch]\n\
         [variants.tuned]\npretrained = \"weights.safetensors\"\n";
-    let setup = Setup::new(SWEEP);
-    let planned = setup.run(&["--dry-run"]);
+    let place = Place::new(SWEEP);
+    let planned = place.run(&["--dry-run"]);
     let words = text(&planned.stdout);
-    assert!(planned.status.success() && !setup.path("out").exists());
+    assert!(planned.status.success() && !place.path("out").exists());
     assert!(
         words.contains("4 of 4  tuned_seed=1: pretrained weights.safetensors, seed 1"),
         "{words}"
     );
 
-    let output = setup.run(&["--jobs", "2"]);
-    let (shown, messages) = (text(&output.stdout), text(&output.stderr));
-    assert_eq!(output.status.code(), Some(1), "{messages}");
-    assert!(messages.contains("1 of 4  scratch_seed=0: started"), "{messages}");
-    assert!(messages.contains("1 of 4  scratch_seed=0: score 0."), "{messages}");
+    let output = place.run(&["--jobs", "2"]);
+    let (shown, news) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{news}");
+    assert!(news.contains("1 of 4  scratch_seed=0: started"), "{news}");
+    assert!(news.contains("1 of 4  scratch_seed=0: score 0."), "{news}");
     assert!(
-        messages.contains("3 of 4  tuned_seed=0: failed: --pretrained weights.safetensors: "),
-        "{messages}"
+        news.contains("3 of 4  tuned_seed=0: failed: --pretrained weights.safetensors: "),
+        "{news}"
     );
-    assert!(!messages.contains("epoch 1/1"), "{messages}");
+    assert!(!news.contains("epoch 1/1"), "{news}");
     assert!(shown.contains("4 runs: 2 finished, 2 failed"), "{shown}");
     assert!(shown.contains(" ±\u{a0}") && shown.contains("0 of 2"), "{shown}");
     let expected = [
@@ -97,63 +97,57 @@ fn a_failed_run_does_not_stop_the_others_and_is_retried() {
         ("failed", "tuned_seed=1"),
     ];
     let pairs = |expected: [(&str, &str); 4]| expected.map(|(a, b)| (a.to_owned(), b.to_owned()));
-    assert_eq!(setup.statuses(), pairs(expected));
-    let log = text(&read(&setup.path("out/scratch_seed=0/log.txt")));
+    assert_eq!(place.statuses(), pairs(expected));
+    let log = text(&read(&place.path("out/scratch_seed=0/log.txt")));
     assert!(log.contains("epoch 1/1") && log.contains("done after 1 epoch"), "{log}");
-    assert!(setup.path("out/frames").exists());
+    assert!(place.path("out/frames").exists());
 
     // The missing file exists now; finished runs stay as they are.
-    let weights = setup.path("out/scratch_seed=0").join(checkpoint::LAST);
+    let weights = place.path("out/scratch_seed=0").join(checkpoint::LAST);
     let before = (read(&weights), weights.metadata().unwrap().modified().unwrap());
-    fs::copy(&weights, setup.path("weights.safetensors")).unwrap();
-    let output = setup.run(&["--json", "--jobs", "2"]);
-    let messages = text(&output.stderr);
-    assert!(output.status.success(), "{messages}");
-    assert!(
-        !messages.contains("scratch") && messages.contains("tuned_seed=1: score 0."),
-        "{messages}"
-    );
+    fs::copy(&weights, place.path("weights.safetensors")).unwrap();
+    let output = place.run(&["--json", "--jobs", "2"]);
+    let news = text(&output.stderr);
+    assert!(output.status.success(), "{news}");
+    assert!(!news.contains("scratch") && news.contains("tuned_seed=1: score 0."), "{news}");
     assert_eq!((read(&weights), weights.metadata().unwrap().modified().unwrap()), before);
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(json["runs"][3]["result"]["status"], "finished");
     assert_eq!(json["runs"][3]["result"]["best"]["epoch"], 1);
     assert_eq!(json["combinations"][0]["runs"]["finished"], 2);
     assert_eq!(json["combinations"][0]["score"]["n"], 2);
-    assert!(!setup.path("out/tuned_seed=0/error.txt").exists());
+    assert!(!place.path("out/tuned_seed=0/error.txt").exists());
 
     // Nothing is left to do.
-    let output = setup.run(&[]);
-    let messages = text(&output.stderr);
-    assert!(output.status.success() && !messages.contains("started"), "{messages}");
+    let output = place.run(&[]);
+    let news = text(&output.stderr);
+    assert!(output.status.success() && !news.contains("started"), "{news}");
     assert!(text(&output.stdout).contains("4 runs: 4 finished"));
 
     // Another path to the same data is allowed, and reported.
-    let base = fs::read_to_string(setup.path("base.toml")).unwrap();
-    fs::write(setup.path("base.toml"), base.replace("\"data\"", "\"./data\"")).unwrap();
-    let messages = text(&setup.run(&["--dry-run"]).stderr);
-    assert!(
-        messages.contains("--dataset-root has changed since 4 of the runs began"),
-        "{messages}"
-    );
-    fs::write(setup.path("base.toml"), base).unwrap();
+    let base = fs::read_to_string(place.path("base.toml")).unwrap();
+    fs::write(place.path("base.toml"), base.replace("\"data\"", "\"./data\"")).unwrap();
+    let news = text(&place.run(&["--dry-run"]).stderr);
+    assert!(news.contains("--dataset-root has changed since 4 of the runs began"), "{news}");
+    fs::write(place.path("base.toml"), base).unwrap();
 
     // Another sweep in the same folder, which would replace the table of this one.
-    let table = read(&setup.path("out/sweep.csv"));
-    setup.write(&SWEEP.replace("[variants.scratch]", "[variants.other]"));
+    let table = read(&place.path("out/sweep.csv"));
+    place.write(&SWEEP.replace("[variants.scratch]", "[variants.other]"));
     for more in [&[][..], &["--dry-run"]] {
-        let output = setup.run(more);
+        let output = place.run(more);
         assert_eq!(output.status.code(), Some(2));
         let error = last_error(&output);
         let why =
             "lists runs that are not part of this sweep: scratch_seed=0 and 1 more; choose another";
         assert!(error.starts_with("error: --out ") && error.contains(why), "{error}");
     }
-    assert!(read(&setup.path("out/sweep.csv")) == table);
+    assert!(read(&place.path("out/sweep.csv")) == table);
 
     // Other options in the same folder.
-    setup.write(&SWEEP.replace("epochs = 1", "epochs = 2\nlr = 0.5"));
+    place.write(&SWEEP.replace("epochs = 1", "epochs = 2\nlr = 0.5"));
     for more in [&[][..], &["--dry-run"]] {
-        let output = setup.run(more);
+        let output = place.run(more);
         assert_eq!(output.status.code(), Some(2));
         let error = last_error(&output);
         let folder = Path::new("out").join("scratch_seed=0");
@@ -166,38 +160,35 @@ fn a_failed_run_does_not_stop_the_others_and_is_retried() {
 
 #[test]
 fn processes_share_the_runs() {
-    let setup = Setup::new("[base]\nepochs = 1\n[grid]\nlr = [1e-3, 2e-3, 3e-3, 4e-3]\n");
+    let place = Place::new("[base]\nepochs = 1\n[grid]\nlr = [1e-3, 2e-3, 3e-3, 4e-3]\n");
     // Another run is writing to one of the folders.
-    let held = setup.path("out/lr=0.002");
+    let held = place.path("out/lr=0.002");
     fs::create_dir_all(&held).unwrap();
     let lock = FolderLock::take(&held).unwrap();
     let start = || {
-        let mut command = setup.command(&[]);
+        let mut command = place.command(&[]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().unwrap()
     };
     let outputs = [start(), start()].map(|child| child.wait_with_output().unwrap());
     for output in &outputs {
-        let messages = text(&output.stderr);
-        assert!(output.status.success(), "{messages}");
-        assert!(
-            messages.contains("2 of 4  lr=0.002: another process is training it"),
-            "{messages}"
-        );
+        let news = text(&output.stderr);
+        assert!(output.status.success(), "{news}");
+        assert!(news.contains("2 of 4  lr=0.002: another process is training it"), "{news}");
     }
-    let statuses: Vec<String> = setup.statuses().into_iter().map(|(status, _)| status).collect();
+    let statuses: Vec<String> = place.statuses().into_iter().map(|(status, _)| status).collect();
     let expected =
         ["finished", if lock.is_locked() { "running" } else { "finished" }, "finished", "finished"];
     assert_eq!(statuses, expected);
     // Each run was started once.
     for run in ["lr=0.001", "lr=0.003", "lr=0.004"] {
-        let log = text(&read(&setup.path("out").join(run).join("log.txt")));
+        let log = text(&read(&place.path("out").join(run).join("log.txt")));
         assert_eq!(log.matches("starting from scratch").count(), 1, "{log}");
     }
     assert!(!held.join("log.txt").exists());
     drop(lock);
-    assert!(setup.run(&[]).status.success());
-    assert!(setup.statuses().iter().all(|(status, _)| status == "finished"));
+    assert!(place.run(&[]).status.success());
+    assert!(place.statuses().iter().all(|(status, _)| status == "finished"));
 }
 
 #[cfg(unix)]
@@ -206,26 +197,23 @@ fn an_interrupted_sweep_resumes_to_the_same_weights() {
     use crate::common::wait::until;
 
     const SWEEP: &str = "[base]\nepochs = 10\nearly-stopping-patience = 0\n[grid]\nseed = [5, 6]\n";
-    let setup = Setup::new(SWEEP);
-    let last = |out: &str| setup.path(out).join("seed=5").join(checkpoint::LAST);
-    let mut command_line = setup.command(&[]);
+    let place = Place::new(SWEEP);
+    let last = |out: &str| place.path(out).join("seed=5").join(checkpoint::LAST);
+    let mut command_line = place.command(&[]);
     let mut child = command_line.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     until("the first epoch", || last("out").exists());
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    let statuses: Vec<String> = setup.statuses().into_iter().map(|(status, _)| status).collect();
+    let statuses: Vec<String> = place.statuses().into_iter().map(|(status, _)| status).collect();
     assert_eq!(statuses, ["interrupted", "waiting"]);
 
-    let output = setup.run(&[]);
-    let messages = text(&output.stderr);
-    assert!(output.status.success(), "{messages}");
-    assert!(
-        messages.contains("1 of 2  seed=5: resumed")
-            && messages.contains("2 of 2  seed=6: started")
-    );
+    let output = place.run(&[]);
+    let news = text(&output.stderr);
+    assert!(output.status.success(), "{news}");
+    assert!(news.contains("1 of 2  seed=5: resumed") && news.contains("2 of 2  seed=6: started"));
     let mut other = command(&["sweep", "sweep.toml", "--out", "other"]);
-    setup.write(&SWEEP.replace("[5, 6]", "[5]"));
-    assert!(other.current_dir(setup.folder.path()).output().unwrap().status.success());
+    place.write(&SWEEP.replace("[5, 6]", "[5]"));
+    assert!(other.current_dir(place.folder.path()).output().unwrap().status.success());
     assert!(read(&last("out")) == read(&last("other")));
 }

@@ -151,7 +151,7 @@ fn the_middle_disc_moves_according_to_its_class() {
 fn noise_and_held_out_actions_follow_the_options() {
     let folder = tempfile::tempdir().unwrap();
     // Mean absolute difference from the previous frame, to which a static texture adds nothing.
-    let flicker = |noise: u8| {
+    let restless = |noise: u8| {
         let out = folder.path().join(format!("noise {noise}"));
         let options = SynthOptions {
             out,
@@ -172,7 +172,7 @@ fn noise_and_held_out_actions_follow_the_options() {
         let pairs = frames.frame(0).iter().zip(frames.frame(1));
         pairs.map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / (64.0 * 48.0 * 3.0)
     };
-    let (usual, noisy) = (flicker(2), flicker(60));
+    let (usual, noisy) = (restless(2), restless(60));
     assert!(usual < 3.0 && noisy > 10.0, "{usual} {noisy}");
 }
 

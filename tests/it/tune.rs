@@ -59,13 +59,13 @@ fn tuning_is_remembered_and_keeps_the_results() {
     let Some(compute) = adapter::own_device() else { return };
     let folder = TempDir::new().unwrap();
     let run_in = |jobs: &[TuningPass], half: bool| {
-        let mut calls = 0;
-        let keep_going = || {
-            calls += 1;
+        let mut heard = 0;
+        let go_on = || {
+            heard += 1;
             true
         };
-        let tuned = tune(&compute, jobs, half, Some(folder.path()), keep_going).unwrap().unwrap();
-        assert_eq!(calls, jobs.len());
+        let tuned = tune(&compute, jobs, half, Some(folder.path()), go_on).unwrap().unwrap();
+        assert_eq!(heard, jobs.len());
         tuned
     };
     let run = |jobs: &[TuningPass]| run_in(jobs, false);
@@ -97,8 +97,8 @@ fn tuning_is_remembered_and_keeps_the_results() {
     // An entry with a kernel that the device cannot run is not used.
     let mut contents: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     for entry in contents["entries"].as_array_mut().unwrap() {
-        let choice = entry["choice"].as_object_mut().unwrap().values_mut().next().unwrap();
-        choice["tile"]["tm"] = 7.into();
+        let way = entry["choice"].as_object_mut().unwrap().values_mut().next().unwrap();
+        way["tile"]["tm"] = 7.into();
     }
     fs::write(&file, contents.to_string()).unwrap();
     assert_eq!(run(&JOBS).tried, 3);

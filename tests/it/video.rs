@@ -126,8 +126,8 @@ fn a_folder_of_images_is_a_clip() {
 
     RgbImage::new(5, 4).save(clip.join("frame_4.png")).unwrap();
     fs::write(clip.join("frame_5.png"), b"no png").unwrap();
-    for (t, valid) in [(0, true), (3, false), (4, false)] {
-        assert_eq!(read_clip(&clip, |_| vec![t]).is_ok(), valid, "frame {t}");
+    for (t, sound) in [(0, true), (3, false), (4, false)] {
+        assert_eq!(read_clip(&clip, |_| vec![t]).is_ok(), sound, "frame {t}");
     }
     assert_eq!(verify_clip(&clip).unwrap_err().kind(), "damaged");
 }

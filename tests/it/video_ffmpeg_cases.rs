@@ -203,7 +203,7 @@ fn frames_are_upright_and_their_rotation_is_reported() {
     assert_eq!(wide.pixel_aspect, [4, 3]);
     // The names give the degrees counterclockwise.
     for (name, rotation) in [("hevc_90.mov", 270), ("hevc_270.mov", 90)] {
-        let (info, rotated) =
+        let (info, turned) =
             read_clip(&case("rotation").join(name), |info| (0..info.frames).collect()).unwrap();
         assert_eq!((info.width, info.height, info.rotation), (48, 64, rotation), "{name}");
         let (height, width) = (stored.height, stored.width);
@@ -217,7 +217,7 @@ fn frames_are_upright_and_their_rotation_is_reported() {
             }
         }
         // Chroma is sampled at other positions after rotation.
-        assert!(mean_difference(&rotated.data, &upright) < 6.0, "{name}");
+        assert!(mean_difference(&turned.data, &upright) < 6.0, "{name}");
     }
 }
 

@@ -14,7 +14,8 @@ use crate::common::skip::{skip, skip_unless_required};
 const MEAN: f64 = 2.0;
 
 /// Largest allowed mean absolute difference of a frame's pixels, in grey levels. Chroma is interpolated
-/// differently, which shows at the pattern's edges; a frame that is not upright differs by more than twice as much.
+/// differently, which shows at the pattern's edges; a frame that is not upright differs by more than
+/// twice as much.
 const PIXELS: f64 = 12.0;
 
 /// One decoded frame.
@@ -149,6 +150,6 @@ fn clips_of_all_kinds_agree_with_ffmpeg() {
             wrong.push(format!("{clip}: {how}"));
         }
     }
-    let agreeing = manifest.len() - wrong.len();
-    assert!(wrong.is_empty(), "{agreeing} of {} agree\n{}", manifest.len(), wrong.join("\n"));
+    let share = manifest.len() - wrong.len();
+    assert!(wrong.is_empty(), "{share} of {} agree\n{}", manifest.len(), wrong.join("\n"));
 }

@@ -133,10 +133,10 @@ fn frames_that_are_not_needed_are_not_decoded() {
     }
     // I B B B P B B B P ...
     let wanted = [40, 44, 48, 60];
-    let (_, intact) = read_clip(&path, |_| wanted.to_vec()).unwrap();
+    let (_, sound) = read_clip(&path, |_| wanted.to_vec()).unwrap();
     assert_eq!(spoil_unreferenced(&path), 45);
     let (_, frames) = read_clip(&path, |_| wanted.to_vec()).unwrap();
-    assert!(frames == intact, "a frame that nothing needs changes the result");
+    assert!(frames == sound, "a frame that nothing needs changes the result");
     let errors = [verify_clip(&path).err(), read_clip(&path, |_| vec![44, 46]).err()];
     for error in errors {
         assert_eq!(error.unwrap().kind(), "damaged");

@@ -345,9 +345,9 @@ fn every_window_trains_and_the_start_reports_it() {
         .arg(&save)
         .output()
         .unwrap();
-        let printed = text(&output.stderr);
-        assert!(output.status.success(), "{window}: {printed}");
-        assert!(printed.contains(shown) && printed.contains(cache), "{window}: {printed}");
+        let said = text(&output.stderr);
+        assert!(output.status.success(), "{window}: {said}");
+        assert!(said.contains(shown) && said.contains(cache), "{window}: {said}");
         let device = burn::tensor::Device::flex();
         let best = save.join(polyview::checkpoint::BEST);
         let (_, info) = polyview::checkpoint::load(&best, &device).unwrap();
@@ -366,15 +366,15 @@ fn check_data_and_augment_take_the_window() {
         (output.status.code(), text(&output.stdout), text(&output.stderr))
     };
     // Clips of 12 frames at 25 frames per second; 16 at 15 span 26.
-    let (_, printed, _) = check(&[]);
-    assert!(printed.contains("the window of frames 67 to 82 goes past its 12 frames"), "{printed}");
-    let (_, printed, _) = check(&["--window", "dense"]);
-    assert!(printed.contains("the window of frames 0 to 25 goes past its 12 frames"), "{printed}");
-    let (status, printed, _) = check(&["--window", "whole"]);
-    assert!(status == Some(0) && !printed.contains("goes past"), "{printed}");
+    let (_, said, _) = check(&[]);
+    assert!(said.contains("the window of frames 67 to 82 goes past its 12 frames"), "{said}");
+    let (_, said, _) = check(&["--window", "dense"]);
+    assert!(said.contains("the window of frames 0 to 25 goes past its 12 frames"), "{said}");
+    let (status, said, _) = check(&["--window", "whole"]);
+    assert!(status == Some(0) && !said.contains("goes past"), "{said}");
     assert!(
-        printed.contains("12 of 16 sampled frames are distinct; the window has only 12"),
-        "{printed}"
+        said.contains("12 of 16 sampled frames are distinct; the window has only 12"),
+        "{said}"
     );
     let (status, _, error) = check(&["--window", "3..9", "--end-frame", "8"]);
     assert_eq!(status, Some(2));

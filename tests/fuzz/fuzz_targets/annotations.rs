@@ -25,8 +25,8 @@ fuzz_target!(init: polyview::guard(), |bytes: &[u8]| {
     let Bench { schema, dir } = &*BENCH;
     fs::write(dir.join(ANNOTATIONS), bytes).expect("write to /dev/shm");
     for (name, labelled) in [("train", true), ("challenge", false)] {
-        let split_dir = SplitDir { name: name.to_owned(), dir: dir.clone(), labelled };
-        let split = match read_split(&split_dir, schema) {
+        let found = SplitDir { name: name.to_owned(), dir: dir.clone(), labelled };
+        let split = match read_split(&found, schema) {
             Ok(split) => split,
             Err(error) => {
                 assert!(!error.to_string().is_empty());

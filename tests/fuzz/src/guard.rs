@@ -69,11 +69,11 @@ pub fn guard() {
     let strict = std::env::var_os("POLYVIEW_FUZZ_STRICT").is_some();
     // SAFETY: no other thread runs yet. Without a PATH the C library would use its default.
     unsafe { std::env::set_var("PATH", "/nonexistent") };
-    let printed = Mutex::new(BTreeSet::new());
+    let named = Mutex::new(BTreeSet::new());
     std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let foreign = place.contains("/registry/src/");
-        let first = printed.lock().is_ok_and(|mut printed| printed.insert(place));
+        let first = named.lock().is_ok_and(|mut named| named.insert(place));
         if strict || !foreign || first {
             eprintln!("{panic}");
         }
