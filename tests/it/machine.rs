@@ -1,4 +1,5 @@
-//! Restricted machines: few cores, no home folder, no folder for temporary files, a read-only data set.
+//! Restricted machines: few cores, no home folder, no folder for temporary files, a read-only data
+//! set.
 #![cfg(target_os = "linux")]
 
 use std::fs;

@@ -39,8 +39,8 @@ fn golden_metrics() {
     }
 }
 
-/// Computes precision, recall, F1 (their harmonic mean) and support from the pairs themselves, without
-/// a confusion matrix.
+/// Computes precision, recall, F1 (their harmonic mean) and support from the pairs themselves,
+/// without a confusion matrix.
 fn by_definition(class: usize, pairs: &[(usize, usize)]) -> (f64, f64, f64, usize) {
     let count = |f: &dyn Fn(usize, usize) -> bool| pairs.iter().filter(|(l, p)| f(*l, *p)).count();
     let right = count(&|l, p| l == class && p == class) as f64;

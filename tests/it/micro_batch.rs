@@ -1,4 +1,5 @@
-//! Steps in micro-batches that fit the device's memory: what the options change, and what they do not.
+//! Steps in micro-batches that fit the device's memory: what the options change, and what they do
+//! not.
 
 use polyview::config::Config;
 use polyview::model::MemoryEstimate;
@@ -94,8 +95,8 @@ fn the_start_reports_the_memory_of_a_step() {
     }
 }
 
-/// Compares the estimate with the increase in peak resident memory from more clips per forward pass.
-/// Unlike time, memory does not depend on the speed of the machine.
+/// Compares the estimate with the increase in peak resident memory from more clips per forward
+/// pass. Unlike time, memory does not depend on the speed of the machine.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_estimate_is_near_the_measured_memory() {

@@ -1,5 +1,5 @@
-//! Input that is valid but probably a mistake: the wrong folder, a window that no clip reaches, a renamed
-//! run, clips that are left out.
+//! Input that is valid but probably a mistake: the wrong folder, a window that no clip reaches, a
+//! renamed run, clips that are left out.
 
 use std::fs;
 use std::path::Path;

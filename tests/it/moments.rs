@@ -1,5 +1,5 @@
-//! Batch statistics that a convolution computes together with its output, and the batch norm that uses
-//! them.
+//! Batch statistics that a convolution computes together with its output, and the batch norm that
+//! uses them.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use polyview::conv::testing::{distinct_variants, forward_with_moments_on};
@@ -30,8 +30,8 @@ fn exact(y: &[f32], shape: [usize; 5], slice: usize) -> Vec<[f64; 2]> {
     all
 }
 
-/// Tests every tile that computes moments, on shapes that fill no tile evenly. The values are far from
-/// zero, where a plain sum of squares would lose all digits.
+/// Tests every tile that computes moments, on shapes that fill no tile evenly. The values are far
+/// from zero, where a plain sum of squares would lose all digits.
 #[test]
 fn moments_of_a_convolution_agree_with_f64() {
     let Some(device) = adapter::device() else { return };
@@ -90,8 +90,8 @@ fn moments_of_a_convolution_agree_with_f64() {
     );
 }
 
-/// Checks that the batch norm gives the same results with given moments, of few parts or many, as with
-/// the statistics that it computes itself.
+/// Checks that the batch norm gives the same results with given moments, of few parts or many, as
+/// with the statistics that it computes itself.
 #[test]
 fn norm_takes_moments() {
     let mut rng = ChaCha8Rng::seed_from_u64(32);

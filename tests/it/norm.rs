@@ -82,7 +82,8 @@ impl Case {
         self.by(device, half, &|x, affine, after| (by_batch(x, None, affine, after), ())).0
     }
 
-    /// Like [`Self::ours`], but normalises with `by_batch`, which may also return additional results.
+    /// Like [`Self::ours`], but normalises with `by_batch`, which may also return additional
+    /// results.
     fn by<T: Default>(
         &self,
         device: &Device,
@@ -157,8 +158,8 @@ impl Case {
         }
     }
 
-    /// Computes the results in f64. The ReLU's mask is taken from `y`, since a value next to zero may fall
-    /// on either side.
+    /// Computes the results in f64. The ReLU's mask is taken from `y`, since a value next to zero
+    /// may fall on either side.
     fn exact(&self, y: &[f32]) -> Results<f64> {
         let [batch, channels, t, h, w] = self.shape;
         let plane = t * h * w;
@@ -245,8 +246,8 @@ fn norm_in_half_precision_agrees_with_f64_on_wgpu() {
     with_limits(|limits| DeviceLimits { shader_f16: false, ..limits }, || agrees(&device, true));
 }
 
-/// Checks that trainable stages below and between frozen ones get the same gradients as with Burn's own
-/// operations.
+/// Checks that trainable stages below and between frozen ones get the same gradients as with Burn's
+/// own operations.
 #[test]
 fn norm_frozen_lets_gradients_through() {
     for device in [Some(Device::flex()), adapter::device()].into_iter().flatten() {
@@ -299,7 +300,8 @@ fn norm_updates_running_statistics() {
                 Running { running: [a, b], batch: [c, d], unbiased: unbiased(index) }
             };
             let next = blend(given[..count].iter().enumerate().map(layer).collect(), MOMENTUM);
-            // The results must work as any tensor: as operands of the next blend, and of Burn's operations.
+            // The results must work as any tensor: as operands of the next blend, and of Burn's
+            // operations.
             let again = next.iter().cloned().enumerate().map(|(index, next)| Running {
                 running: next.each_ref().map(|tensor| tensor.clone()),
                 batch: next.map(|tensor| tensor.mul_scalar(1.0)),
@@ -340,8 +342,8 @@ fn norm_updates_running_statistics() {
     }
 }
 
-/// Checks that the gradient passes exactly where the output is positive, whatever the mask is computed
-/// from, including where the ReLU's input is 0.
+/// Checks that the gradient passes exactly where the output is positive, whatever the mask is
+/// computed from, including where the ReLU's input is 0.
 #[test]
 fn norm_mask_matches_the_output() {
     let mut rng = ChaCha8Rng::seed_from_u64(22);

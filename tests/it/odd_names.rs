@@ -21,7 +21,8 @@ fn odd(ending: &str) -> OsString {
     name
 }
 
-/// Creates a data set in a folder with such a name; returns `None` where the file system refuses it.
+/// Creates a data set in a folder with such a name; returns `None` where the file system refuses
+/// it.
 fn odd_set() -> Option<(TempDir, PathBuf)> {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join(odd(""));

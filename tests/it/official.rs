@@ -163,7 +163,8 @@ fn where_it_raises() {
     let null = json!({"Action class": null, "Offence": "Offence", "Severity": "1.0"});
     assert_eq!(raises(&file(&[("a", null)]), &file(&[])), unknown);
 
-    // The first exception is the one that the evaluator shows; the other scores are computed without it.
+    // The first exception is the one that the evaluator shows; the other scores are computed
+    // without it.
     let truth = file(&[("b", entry("Kicking", "Offence", "1.0")), ("a", good()), ("c", good())]);
     let predictions = file(&[("a", good()), ("c", no_severity)]);
     let evaluation = evaluate(&truth, &predictions);
@@ -189,8 +190,8 @@ fn notes_say_why() {
     assert!(nothing.over_occurring.named().iter().all(|(_, value)| value.is_nan()));
 }
 
-/// A second, independent implementation of the evaluator's definition: one answer per action by rules
-/// 1 to 7, then the scores directly from the list of answers.
+/// A second, independent implementation of the evaluator's definition: one answer per action by
+/// rules 1 to 7, then the scores directly from the list of answers.
 mod definition {
     use super::*;
 

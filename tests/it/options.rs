@@ -1,4 +1,5 @@
-//! Command-line options: each one reaches the configuration, and each rule refuses what violates it.
+//! Command-line options: each one reaches the configuration, and each rule refuses what violates
+//! it.
 
 use polyview::cli::train_config;
 use polyview::config::Config;

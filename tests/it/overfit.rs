@@ -20,7 +20,8 @@ const PLAIN: &str = "--backbone-name r3d_tiny --device cpu --num-workers 0 --see
 /// Options that train every layer, at one learning rate.
 const ALL_LAYERS: &str = "--no-gradual-finetuning --freezing-strategy none --lr 2e-3";
 
-/// Returns the configuration of [`PLAIN`] and `options` on a data set, with the run's files in `folder`.
+/// Returns the configuration of [`PLAIN`] and `options` on a data set, with the run's files in
+/// `folder`.
 fn config(root: &Path, folder: &TempDir, options: &str) -> Config {
     let config = with_args(&defaults_with(PLAIN), &["--dataset-root", root.to_str().unwrap()]);
     with(&saving_to(&config, &folder.path().join("run")), &format!("{options} --overwrite"))

@@ -1,5 +1,5 @@
-//! `polyview predict`: which clips it reads, what it reports about those that it cannot read, and the
-//! input settings that it takes from the checkpoint.
+//! `polyview predict`: which clips it reads, what it reports about those that it cannot read, and
+//! the input settings that it takes from the checkpoint.
 
 use std::fs;
 use std::path::{Path, PathBuf};

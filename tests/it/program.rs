@@ -31,8 +31,8 @@ fn history(save: &Path) -> Value {
     history
 }
 
-/// Checks that the predictions in the folder give the confusion matrices and the balanced accuracies of
-/// the best epoch in the history.
+/// Checks that the predictions in the folder give the confusion matrices and the balanced
+/// accuracies of the best epoch in the history.
 fn predictions_are_of_the_best_epoch(save: &Path, history: &Value) {
     let best = history.as_array().unwrap().iter().rfind(|epoch| epoch["best"] == true).unwrap();
     let table = PredictionTable::parse(&std::fs::read(save.join("valid_predictions.csv")).unwrap());
@@ -111,7 +111,8 @@ fn a_run_writes_its_files_and_its_configuration_repeats_it() {
     assert!(written.contains("attention-aggregation = false"), "{written}");
 }
 
-/// Checks that training with these options fails with this exit status and an error with these words.
+/// Checks that training with these options fails with this exit status and an error with these
+/// words.
 fn refused(folder: &TempDir, more: &[&str], words: &[&str], status: i32) {
     let output = train(&folder.path().join("data"), &folder.path().join("run"), more);
     assert_eq!(output.status.code(), Some(status), "{more:?}: {}", text(&output.stderr));

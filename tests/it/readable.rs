@@ -1,5 +1,5 @@
-//! Readability of the pages of runs: contrast, many classes, long names, phones and paper, measured in a
-//! browser.
+//! Readability of the pages of runs: contrast, many classes, long names, phones and paper, measured
+//! in a browser.
 
 use std::collections::HashMap;
 
@@ -71,8 +71,8 @@ fn rendered(schema: &Schema, history: &[EpochRecord], title: &str, examples: &[E
     page
 }
 
-/// Returns rows of 100 actions each: `from`, `from + 1`, … of them on the diagonal and the others beside
-/// it.
+/// Returns rows of 100 actions each: `from`, `from + 1`, … of them on the diagonal and the others
+/// beside it.
 fn shares(from: u64) -> Vec<Vec<u64>> {
     let row = |label: usize| {
         let mut row = vec![0; 51];

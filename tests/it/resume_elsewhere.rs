@@ -1,5 +1,5 @@
-//! Runs that do not resume from their folder's last checkpoint: in another folder, from an earlier epoch,
-//! with other data.
+//! Runs that do not resume from their folder's last checkpoint: in another folder, from an earlier
+//! epoch, with other data.
 
 use std::fs;
 use std::path::Path;

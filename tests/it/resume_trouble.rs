@@ -1,5 +1,5 @@
-//! Resuming in the presence of obstacles: clips that cannot be read, files that cannot be written, another
-//! optimizer, checkpoints of a later epoch.
+//! Resuming in the presence of obstacles: clips that cannot be read, files that cannot be written,
+//! another optimizer, checkpoints of a later epoch.
 
 use std::sync::atomic::AtomicBool;
 

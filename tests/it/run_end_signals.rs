@@ -1,4 +1,5 @@
-//! Requests to end a run: each one leaves a checkpoint, and only a second Ctrl-C does not wait for it.
+//! Requests to end a run: each one leaves a checkpoint, and only a second Ctrl-C does not wait for
+//! it.
 #![cfg(unix)]
 
 use std::path::Path;
@@ -25,8 +26,8 @@ fn send(signals: &[&str], run: &Running) {
     }
 }
 
-/// Returns a command that runs the program through a shell, which first executes `first`, for example
-/// to ignore SIGHUP as `nohup` does.
+/// Returns a command that runs the program through a shell, which first executes `first`, for
+/// example to ignore SIGHUP as `nohup` does.
 fn through_shell(data: &Path, save: &Path, more: &[&str], first: &str) -> Command {
     let run = train(data, save, more);
     let mut shell = Command::new("sh");

@@ -23,8 +23,8 @@ fn table(runs: &[(&str, &Schema, Vec<Vec<ActionPrediction>>)]) -> RunTable {
 #[test]
 fn differences_are_over_the_common_actions() {
     let schema = Schema::mvfoul().unwrap();
-    // The reference is wrong about half of the severities; the other about an eighth, all of the first
-    // class. In the other task both are wrong about the same actions.
+    // The reference is wrong about half of the severities; the other about an eighth, all of the
+    // first class. In the other task both are wrong about the same actions.
     let class = |action: usize, task: usize| task == 1 && action.is_multiple_of(5);
     let before = predictions(&schema, 160, |a, task| class(a, task) || task == 0 && a / 4 % 2 == 0);
     let after = predictions(&schema, 160, |a, task| class(a, task) || task == 0 && a % 8 == 0);

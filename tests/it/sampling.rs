@@ -201,7 +201,7 @@ fn segments_give_one_frame_each() {
                     let inside = start..next.max(start + 1);
                     assert!(inside.contains(&frame), "{frames}, {wanted}, {place:?}: {frame}");
                     if let Place::Even { index, of } = place {
-                        // The small offset keeps rounding errors from ending up just below a whole number.
+                        // The offset compensates for rounding just below a whole number.
                         let share = (index as f64 + 0.5) / of as f64 + 1e-9;
                         assert_eq!(frame, start + (share * inside.len() as f64) as usize);
                     }

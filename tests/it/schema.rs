@@ -61,7 +61,8 @@ fn label_rules() {
         ("Kicking", "Offence", "1.0", unknown("action_class", "Action class", "Kicking")),
         ("dive", "Offence", "1.0", unknown("action_class", "Action class", "dive")),
         ("dive", "Between", "1.0", out("offence undecided")),
-        // The rules apply to the annotated value: an unknown offence without severity falls under rule 3.
+        // The rules apply to the annotated value: an unknown offence without severity falls under
+        // rule 3.
         ("Holding", "Offense", "", out("severity undecided")),
     ];
     for (class, offence, severity, expected) in cases {
@@ -87,8 +88,8 @@ fn every_unknown_value_is_named() {
     assert_eq!(named, [("Offence", "Offense"), ("Severity", "6.0"), ("Action class", "Kicking")]);
 }
 
-/// Compares with the official evaluator: the actions that it skips, and the classes in which it counts
-/// the others.
+/// Compares with the official evaluator: the actions that it skips, and the classes in which it
+/// counts the others.
 #[test]
 fn labels_agree_with_the_official_evaluator() {
     let schema = Schema::mvfoul().unwrap();

@@ -81,7 +81,8 @@ fn bird_problems(schema: &str, fields: &str) -> Vec<String> {
 fn a_schema_may_list_the_fields_that_it_ignores() {
     let fields = r#""Species": "Tit", "sex": "f", "Observer": "x""#;
     let meant = "\"sex\" in 1 action: no such field; did you mean \"Sex\"?";
-    // Without a list, only fields that look misspelled are reported, and only if the right one is missing.
+    // Without a list, only fields that look misspelled are reported, and only if the right one is
+    // missing.
     assert_eq!(bird_problems(BIRDS, fields), [meant]);
     let both = r#""Species": "Tit", "sex": "f", "Sex": "f", "Observer": "x""#;
     assert_eq!(bird_problems(BIRDS, both), [""; 0]);

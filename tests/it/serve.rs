@@ -341,8 +341,8 @@ fn clips_that_take_too_long_are_not_read() {
     assert_eq!(clips.len(), 2);
 }
 
-/// Sends more requests for the page than the system's buffers hold answers to; the last one closes the
-/// connection. Returns the stream and the number of requests.
+/// Sends more requests for the page than the system's buffers hold answers to; the last one closes
+/// the connection. Returns the stream and the number of requests.
 fn many_pages(address: SocketAddr) -> (TcpStream, usize) {
     const COUNT: usize = 600;
     let page = |more: &str| format!("GET / HTTP/1.1\r\nHost: {address}\r\n{more}\r\n");

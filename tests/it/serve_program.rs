@@ -36,8 +36,8 @@ impl Program {
         Self::start_in(TempDir::new().unwrap(), more)
     }
 
-    /// Starts a server that stores files in this folder and finds programs in its `bin`, if there is one,
-    /// before others.
+    /// Starts a server that stores files in this folder and finds programs in its `bin`, if there
+    /// is one, before others.
     fn start_in(folder: TempDir, more: &[&str]) -> Self {
         let checkpoint = folder.path().join("best.safetensors");
         let (net, info) = network([2, 16, 16]);

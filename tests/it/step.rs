@@ -67,8 +67,8 @@ fn steps_agree(device: &Device) {
     }
 }
 
-/// Steps more parameters than one launch takes, of many sizes, some also held elsewhere: the results
-/// have the same bits as those of separate steps.
+/// Steps more parameters than one launch takes, of many sizes, some also held elsewhere: the
+/// results have the same bits as those of separate steps.
 fn steps_together_agree(device: &Device) {
     let mut rng = ChaCha8Rng::seed_from_u64(8);
     let lens: Vec<usize> = (0..45).map(|n| [4, 9, 64, 1000, 20_000][n % 5] + 4 * n).collect();

@@ -230,7 +230,8 @@ fn rules_between_options_name_the_run() {
     assert!(error.contains("test-run: it writes no files"), "{error}");
 }
 
-/// Writes the history of a run: one epoch per score, which is the best if no earlier one is as good.
+/// Writes the history of a run: one epoch per score, which is the best if no earlier one is as
+/// good.
 fn write_history(run: &Run, scores: &[f64]) {
     let mut records: Vec<EpochRecord> = history(scores.len());
     let mut best = f64::NEG_INFINITY;

@@ -1,5 +1,5 @@
-//! Files as they occur in practice, decoded by the installed ffmpeg. The expected frames are those of
-//! PyAV 18.1 (`frame.to_ndarray(format="rgb24")`).
+//! Files as they occur in practice, decoded by the installed ffmpeg. The expected frames are those
+//! of PyAV 18.1 (`frame.to_ndarray(format="rgb24")`).
 
 use std::fs::{copy, read, write};
 use std::path::Path;

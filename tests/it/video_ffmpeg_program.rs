@@ -1,4 +1,5 @@
-//! Messages where the ffmpeg program itself is the problem. Each case runs polyview with its own PATH.
+//! Messages where the ffmpeg program itself is the problem. Each case runs polyview with its own
+//! PATH.
 #![cfg(unix)]
 
 use std::fs::{copy, create_dir_all, set_permissions};

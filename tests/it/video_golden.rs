@@ -14,7 +14,8 @@ struct Golden {
     fps: f64,
     /// Mean of red, green and blue of each frame.
     rgb: Vec<[f64; 3]>,
-    /// Mean of red, green and blue of each quarter of the first frame, upright: two above, two below.
+    /// Mean of red, green and blue of each quarter of the first frame, upright: two above, two
+    /// below.
     quarters: [[f64; 3]; 4],
 }
 

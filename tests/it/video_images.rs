@@ -38,7 +38,8 @@ fn photographs_are_rotated_upright() {
     let image = RgbImage::from_fn(32, 16, |x, _| Rgb([if x < 16 { 10 } else { 240 }; 3]));
     image.save(&path).unwrap();
     let file = fs::read(&path).unwrap();
-    // An EXIF segment after the start of the image: orientation 6, to be rotated clockwise by 90 degrees.
+    // An EXIF segment after the start of the image: orientation 6, to be rotated clockwise by 90
+    // degrees.
     let mut exif =
         b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0".to_vec();
     let mut segment = vec![0xff, 0xe1];

@@ -13,9 +13,9 @@ use crate::common::skip::{skip, skip_unless_required};
 /// Largest allowed difference of a frame's mean in any channel, in grey levels.
 const MEAN: f64 = 2.0;
 
-/// Largest allowed mean absolute difference of a frame's pixels, in grey levels. Chroma is interpolated
-/// differently, which shows at the pattern's edges; a frame that is not upright differs by more than
-/// twice as much.
+/// Largest allowed mean absolute difference of a frame's pixels, in grey levels. Chroma is
+/// interpolated differently, which shows at the pattern's edges; a frame that is not upright
+/// differs by more than twice as much.
 const PIXELS: f64 = 12.0;
 
 /// One decoded frame.

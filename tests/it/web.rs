@@ -195,8 +195,8 @@ fn a_page_counts_the_frames_of_videos_without_an_index() {
     let folder = TempDir::new().unwrap();
     let picture = "-f lavfi -i testsrc2=s=96x64:r=25:d=2";
     let sound = "-f lavfi -i sine=d=3.5";
-    // With the stated length; with longer sound; and from a pipe, so that the length is unknown, as in
-    // recordings.
+    // With the stated length; with longer sound; and from a pipe, so that the length is unknown, as
+    // in recordings.
     let mut files = HashMap::new();
     for (name, inputs, out) in [
         ("plain.webm", vec![picture], "file"),

@@ -262,7 +262,8 @@ fn drawn_windows_do_not_fill_the_cache() {
     };
     let drawn = read(Window::Dense, Reading::drawn(7, 1));
     assert_eq!((cache.stats().written, cache.stats().hits), (0, 0));
-    // Windows in the middle are cached, separately from other places, and not confused with drawn ones.
+    // Windows in the middle are cached, separately from other places, and not confused with drawn
+    // ones.
     let second = Reading { place: Place::Even { index: 1, of: 2 }, ..Reading::MIDDLE };
     let [middle, end] = [Reading::MIDDLE, second].map(|reading| read(Window::Dense, reading));
     assert_eq!((cache.stats().written, cache.stats().hits), (12, 0));

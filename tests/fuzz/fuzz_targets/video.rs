@@ -17,7 +17,7 @@ static CLIP: LazyLock<PathBuf> =
 /// Number of frames in a window, which is training's default.
 const WINDOW: usize = 16;
 
-/// Height and width of frames that are resized.
+/// Height and width of resized frames.
 const OTHER: (usize, usize) = (24, 40);
 
 /// Largest frame size, in pixels, at which every input is decoded: a frame of the largest size that

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 /// Maximum number of bytes allocated at any time, and so in any one allocation.
 const LIMIT: usize = 1 << 30;
 
-/// Allocator that counts the allocated bytes. libFuzzer has its own limit, but only with a sanitizer.
+/// Allocator that counts the allocated bytes. libFuzzer has its own limit, but only with a
+/// sanitizer.
 struct Counting;
 
 /// Whether an excessive allocation is being reported, which allocates too.
@@ -62,9 +63,9 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Installs the guards. Call it once, before the first input. The clip reader catches panics of other
-/// crates, so they are only printed, once per location; `POLYVIEW_FUZZ_STRICT=1` makes them findings
-/// too.
+/// Installs the guards. Call it once, before the first input. The clip reader catches panics of
+/// other crates, so they are only printed, once per location; `POLYVIEW_FUZZ_STRICT=1` makes them
+/// findings too.
 pub fn guard() {
     let strict = std::env::var_os("POLYVIEW_FUZZ_STRICT").is_some();
     // SAFETY: no other thread runs yet. Without a PATH the C library would use its default.

@@ -1,5 +1,5 @@
-//! Only the modules of polyview that read data, under the main crate's name: they use no tensors, so
-//! that fuzzing them does not require building Burn.
+//! Only the modules of polyview that read data, under the main crate's name: they use no tensors,
+//! so that fuzzing them does not require building Burn.
 
 mod guard;
 
