@@ -1,5 +1,5 @@
-//! Resuming where something was in the way: clips that cannot be read, files that cannot be written, another
-//! optimizer, checkpoints of a later epoch.
+//! Resuming in the presence of obstacles: clips that cannot be read, files that cannot be written,
+//! another optimizer, checkpoints of a later epoch.
 
 use std::sync::atomic::AtomicBool;
 
@@ -15,7 +15,7 @@ use crate::common::resume::{resumed_equals_uninterrupted, timeless, weights};
 use crate::common::run::{run, saving_to, small_config, try_run, with, with_args};
 
 #[test]
-fn batches_of_which_nothing_can_be_read_are_not_trained_again() {
+fn batches_without_a_readable_clip_are_not_trained_again() {
     let damaged = |folder: &TempDir| {
         let config = with(
             &small_config(folder),
@@ -26,7 +26,7 @@ fn batches_of_which_nothing_can_be_read_are_not_trained_again() {
         }
         config
     };
-    // An epoch has 10 steps and 2 batches without one: the last steps are of its end.
+    // An epoch has 10 steps, and 2 batches without one: the last stops are at its end.
     resumed_equals_uninterrupted("cpu", damaged, &[3, 6, 9, 10]);
 }
 
@@ -36,7 +36,7 @@ fn an_epoch_whose_best_weights_cannot_be_written_is_not_trained_again() {
     let whole = with(&small_config(&folder), "--no-gradual-finetuning --epochs 2");
     let expected = run(&whole);
     let cut = saving_to(&whole, &folder.path().join("cut"));
-    // A folder in the place of a file that the first epoch's end writes.
+    // A folder with the name of a file that is written at the end of the first epoch.
     let obstacle = cut.run.save_dir.join("best.state.next");
     let error = try_run(&cut, &AtomicBool::new(false), |event| {
         if let Event::PassStarted { epoch: 1, phase: PassKind::Validate, .. } = event {
@@ -99,7 +99,7 @@ fn moments_of_another_optimizer_are_not_taken_over() {
     };
     let once = steps("--optimizer sgd", "--optimizer adamw");
     assert_eq!(steps("--optimizer adamw", "--optimizer sgd"), once);
-    // Adam's are AdamW's.
+    // Adam's moments are valid for AdamW.
     assert_eq!(steps("--optimizer adam", "--optimizer adamw"), 2 * once);
     assert_eq!(steps("--optimizer sgd", "--lr 1e-3"), 2 * once);
 }

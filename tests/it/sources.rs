@@ -9,7 +9,7 @@ use polyview::data::{DataError, DataSource};
 use polyview::schema::Schema;
 use tempfile::TempDir;
 
-/// A folder with these files, empty where they are clips.
+/// Creates a folder with these files; clips are empty files.
 fn folder(files: &[(&str, &str)]) -> TempDir {
     let folder = TempDir::new().unwrap();
     for (name, text) in files {
@@ -32,7 +32,7 @@ fn open(root: &Path) -> Result<DataSource, DataError> {
     DataSource::open(&spec(root))
 }
 
-/// Ids and labels of a split's actions.
+/// Returns the ids and labels of a split's actions.
 fn actions(split: &Split) -> Vec<(&str, Vec<Option<usize>>)> {
     let labels = |action: &polyview::data::annotations::Action| action.labels.clone().unwrap();
     split.actions.iter().map(|action| (action.id.as_str(), labels(action))).collect()
@@ -132,7 +132,7 @@ fn tabs_and_semicolons_separate_as_well() {
         assert_eq!(source.format(), Format::Manifest);
         assert_eq!(source.schema().tasks[0].class_names(), ["x, y", "z"]);
         assert_eq!(ids(&source.split("train").unwrap()), ["a", "b"]);
-        // The table itself may be named.
+        // The table itself may be given.
         assert_eq!(open(&root.path().join(name)).unwrap().splits(), ["train", "valid"]);
     }
 }
@@ -171,11 +171,11 @@ fn raw_frames_are_listed_with_their_number() {
         ("c/1.jpg", ""),
     ];
     let source = open(folder(&files).path());
-    // The folder is gone by now: only what was read counts.
+    // The folder has been removed by now: only what was read before counts.
     assert_eq!(ids(&source.unwrap().split("train").unwrap()), ["a", "b"]);
 }
 
-/// A table of `count` actions of two classes, in pairs that belong together.
+/// Creates a table of `count` actions of two classes, in pairs that belong together.
 fn pairs(count: usize) -> TempDir {
     let mut text = "path,class,group\n".to_owned();
     for index in 0..count {
@@ -185,7 +185,7 @@ fn pairs(count: usize) -> TempDir {
 }
 
 #[test]
-fn splits_that_are_lacking_are_made() {
+fn missing_splits_are_made() {
     let root = pairs(80);
     let source = open(root.path()).unwrap();
     assert_eq!(source.splits(), ["train", "valid", "test"]);
@@ -228,7 +228,7 @@ fn splits_that_are_lacking_are_made() {
 }
 
 #[test]
-fn a_split_is_taken_from_train_where_only_valid_is_lacking() {
+fn a_split_is_taken_from_train_where_only_valid_is_missing() {
     let names: Vec<String> = (0..40).map(|n| format!("train/{}/{n}.mp4", n % 2)).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).chain(["test/0/t.mp4"]).collect();
     let root = clips(&names);
@@ -238,7 +238,7 @@ fn a_split_is_taken_from_train_where_only_valid_is_lacking() {
     assert_eq!(source.split("test").unwrap().actions.len(), 1);
 }
 
-/// The way to a folder from the current one.
+/// Returns the path to a folder relative to the current one.
 #[cfg(unix)]
 fn relative(path: &Path) -> std::path::PathBuf {
     let up = std::env::current_dir().unwrap().components().skip(1).map(|_| "..").collect();
@@ -273,7 +273,7 @@ fn folds_of_two_splits_find_the_clips_of_both() {
                 for action in &split.actions {
                     let clip = split.clip(&action.views[0]);
                     assert!(clip.with_extension("mp4").is_file(), "{}", clip.display());
-                    // Not what another run of this set calls another action.
+                    // An id does not denote another action in another run on this data set.
                     let of = if clip.to_string_lossy().contains("/valid/") {
                         "valid/"
                     } else {
@@ -294,7 +294,7 @@ fn folds_of_two_splits_find_the_clips_of_both() {
 }
 
 #[test]
-fn classes_that_a_made_split_lacks_are_named() {
+fn classes_missing_from_a_made_split_are_named() {
     // Classes 0 and 1 have 20 actions each, the others one.
     let class = |n: usize| if n < 40 { n % 2 } else { n };
     let names: Vec<String> = (0..47).map(|n| format!("{}/{n}.mp4", class(n))).collect();
@@ -347,7 +347,7 @@ fn a_schema_decides_where_it_is_given() {
 }
 
 #[test]
-fn what_is_no_data_set_is_refused_in_one_line() {
+fn what_is_not_a_data_set_is_refused_in_one_line() {
     let table = |text: &str| folder(&[("manifest.csv", text)]);
     let list = |text: &str| folder(&[("train.txt", text)]);
     let two = "path,class,split\na.mp4,x,train\nb.mp4,y,valid\n";
@@ -440,7 +440,7 @@ fn what_is_no_data_set_is_refused_in_one_line() {
 }
 
 #[test]
-fn contradicting_lines_cost_their_action_only() {
+fn contradicting_lines_exclude_only_their_action() {
     let text = "action,path,class,split\n1,a.mp4,x,train\n1,b.mp4,y,train\n2,c.mp4,x,train\n\
                 2,c.mp4,,train\n3,d.mp4,y,valid\n4,e.mp4,x,valid";
     let root = folder(&[("manifest.csv", text)]);
@@ -478,7 +478,7 @@ fn a_header_without_a_column_of_paths_is_refused() {
 }
 
 #[test]
-fn tasks_get_names_of_their_own() {
+fn tasks_get_unique_names() {
     let rows = ["a.mp4,甲,一,x,p", "b.mp4,甲,二,y,p", "c.mp4,乙,一,x,q", "d.mp4,乙,二,y,q"];
     let table = format!("path,类别,结果,Foul type,foul_type\n{}\n", rows.join("\n"));
     let folder = folder(&[("manifest.csv", &table)]);

@@ -8,7 +8,7 @@ use polyview::config::CacheChoice;
 use polyview::sweep::{Run, Sweep};
 use tempfile::TempDir;
 
-/// A sweep with these lines in its file, beside a configuration `base.toml`.
+/// Loads a sweep whose file has this text, beside a configuration `base.toml`.
 fn load(folder: &TempDir, text: &str) -> Result<Sweep, String> {
     let base = "dataset-root = \"data\"\nsave-dir = \"elsewhere\"\noverwrite = true\nlr = 0.5\n\
                 resume = \"auto\"\nresume-best-acc = 0.5\nrecord = \"steps\"\n";
@@ -65,7 +65,7 @@ fn every_combination_is_a_run_and_later_tables_win() {
 }
 
 #[test]
-fn more_values_leave_the_names_of_the_others() {
+fn more_values_do_not_change_the_names_of_other_runs() {
     let few = loaded("[grid]\nlr = [1e-3]\nlabel-smoothing = [0]\n");
     let more = loaded("[grid]\nlabel_smoothing = [0.1, 0.0]\nlr = [0.01, 0.0010]\n");
     assert_eq!(names(&few), ["label-smoothing=0_lr=0.001"]);
@@ -78,7 +78,7 @@ fn more_values_leave_the_names_of_the_others() {
     assert!(names(&loaded(&long)).iter().all(|name| name.len() <= 120 && !name.contains('/')));
 }
 
-/// Draws from ranges and a list.
+/// Loads a sweep that draws from ranges and a list.
 fn drawn(draws: usize, seed: usize, more: &str) -> Sweep {
     loaded(&format!(
         "[random]\ndraws = {draws}\nseed = {seed}\n[random.options]\n\
@@ -89,11 +89,11 @@ fn drawn(draws: usize, seed: usize, more: &str) -> Sweep {
 }
 
 #[test]
-fn draws_follow_from_the_seed_and_their_number() {
+fn draws_are_determined_by_the_seed_and_their_number() {
     let (few, many) = (drawn(3, 0, ""), drawn(120, 0, ""));
     assert_eq!(names(&many)[..3], names(&few)[..]);
     assert!(names(&drawn(3, 1, "")).iter().all(|name| !names(&many).contains(name)));
-    // Another option changes no value of these.
+    // An additional option does not change the values of the others.
     let with = drawn(3, 0, "optimizer = [\"adamw\", \"sgd\"]\n");
     for (run, other) in few.runs.iter().zip(&with.runs) {
         assert!(run.options.iter().all(|(name, value)| other.options[name] == *value));
@@ -103,7 +103,7 @@ fn draws_follow_from_the_seed_and_their_number() {
     let below = |values: &[f64], limit: f64| values.iter().filter(|value| **value < limit).count();
     let decays = column(&|run| run.config.optimizer.weight_decay);
     assert!(decays.iter().all(|value| (1e-5..=1e-2).contains(value)));
-    // A third for each power of ten.
+    // A third of the draws falls into each power of ten.
     for (limit, expected) in [(1e-4, 40), (1e-3, 80)] {
         assert!(below(&decays, limit).abs_diff(expected) < 20, "{}", below(&decays, limit));
     }
@@ -121,7 +121,7 @@ fn draws_follow_from_the_seed_and_their_number() {
         "{:?}",
         names(&few)
     );
-    // What is drawn twice is one run.
+    // Equal draws make one run.
     let all = loaded("[random]\ndraws = 50\n[random.options]\nlabel-smoothing = [0.0, 0.1]\n");
     assert_eq!(all.runs.len(), 2);
 }
@@ -194,7 +194,7 @@ fn a_bad_file_is_refused_in_one_line_with_its_key() {
         let folder = TempDir::new().unwrap();
         let configured = text.starts_with("config");
         let text = if configured { text.to_owned() } else { format!("{text}\n") };
-        // A run needs a data set: only what is wrong before shows here.
+        // A run needs a data set: without `base.toml`, only errors that are found before that show.
         let error = match load(&folder, &text) {
             Err(error) if error.contains("dataset-root is required") => {
                 load(&folder, &format!("config = \"base.toml\"\n{text}")).unwrap_err()
