@@ -12,69 +12,75 @@ use crate::evaluate::{ActionPrediction, predictions_csv};
 use crate::report::{EpochRecord, improves};
 use crate::schema::Schema;
 
+/// The folder of a run, before anything is written to it.
+pub(super) struct RunFolder<'a> {
+    config: &'a Config,
+    /// Whether this process writes the run's files.
+    writes: bool,
+    /// Lock that keeps other runs out of the folder.
+    lock: Option<FolderLock>,
+}
+
+impl<'a> RunFolder<'a> {
+    /// Creates the run's folder, checks that it is writable and locks it against other runs; leaves the
+    /// file system alone unless `writes` is set.
+    pub(super) fn open(config: &'a Config, writes: bool) -> Result<Self, TrainError> {
+        if !writes {
+            return Ok(Self { config, writes, lock: None });
+        }
+        checkpoint::prepare_folder(&config.run.save_dir)?;
+        let lock = FolderLock::take(&config.run.save_dir)?;
+        if lock.is_locked() {
+            checkpoint::remove_leftovers(&config.run.save_dir);
+        }
+        keep_earlier_run(config)?;
+        Ok(Self { config, writes, lock: Some(lock) })
+    }
+}
+
 /// Writes a run's files. Writes nothing in a test run, or if another rank does.
 pub(super) struct CheckpointWriter<'a> {
     config: &'a Config,
     writes: bool,
     /// Description stored in the next checkpoint.
-    pub info: CheckpointInfo,
+    info: CheckpointInfo,
     /// Highest score so far.
-    pub best_score: Option<f64>,
+    best_score: Option<f64>,
     /// Weight files written so far.
     pub files: Vec<PathBuf>,
     last: Instant,
     lanes: usize,
     /// Digests of the training and the validation split.
-    pub data: [u32; 2],
-    /// Lock that keeps other runs out of the folder.
+    data: [u32; 2],
     lock: Option<FolderLock>,
 }
 
 impl<'a> CheckpointWriter<'a> {
-    /// Creates the run's folder, checks that it is writable and locks it against other runs; leaves the
-    /// file system alone unless `writes` is set.
-    pub(super) fn open(
-        config: &'a Config,
-        info: CheckpointInfo,
-        writes: bool,
-    ) -> Result<Self, TrainError> {
-        let lock = if !writes {
-            None
-        } else {
-            checkpoint::prepare_folder(&config.run.save_dir)?;
-            let lock = FolderLock::take(&config.run.save_dir)?;
-            if lock.is_locked() {
-                checkpoint::remove_leftovers(&config.run.save_dir);
-            }
-            keep_earlier_run(config)?;
-            Some(lock)
-        };
-        let (best_score, files) = (None, Vec::new());
-        let (last, data) = (Instant::now(), [0; 2]);
-        Ok(Self { config, writes, info, best_score, files, last, lanes: 1, data, lock })
-    }
-
-    /// Writes the configuration of a run with `lanes` lanes, and the history of a resumed run.
+    /// Writes the configuration of a run with `lanes` lanes, and the history of a resumed run. `best_score`
+    /// is the score to beat, `data` has digests of the training and the validation split.
     pub(super) fn begin(
-        &mut self,
-        history: &[EpochRecord],
+        folder: RunFolder<'a>,
+        info: CheckpointInfo,
+        best_score: Option<f64>,
+        data: [u32; 2],
         lanes: usize,
-    ) -> Result<(), TrainError> {
-        self.last = Instant::now();
-        self.lanes = lanes;
+        history: &[EpochRecord],
+    ) -> Result<Self, TrainError> {
+        let RunFolder { config, writes, lock } = folder;
+        let (files, last) = (Vec::new(), Instant::now());
+        let mut writer = Self { config, writes, info, best_score, files, last, lanes, data, lock };
         // Same values as in a run that was never stopped.
         if let Some(record) = history.last() {
-            self.info.epoch = record.epoch;
-            self.info.score = Some(record.score);
+            writer.info.epoch = record.epoch;
+            writer.info.score = Some(record.score);
         }
-        if !self.writes {
-            return Ok(());
+        if writer.writes {
+            writer.write_config()?;
+            if !history.is_empty() {
+                writer.write_history(history)?;
+            }
         }
-        self.write_config()?;
-        if !history.is_empty() {
-            self.write_history(history)?;
-        }
-        Ok(())
+        Ok(writer)
     }
 
     fn write_config(&self) -> Result<(), TrainError> {
@@ -268,7 +274,8 @@ mod tests {
         config.run.record = Some(folder.path().join("steps"));
         let schema = Schema::mvfoul().unwrap();
         let info = CheckpointInfo::new(&schema, config.model(&schema));
-        CheckpointWriter::open(&config, info, true).unwrap().begin(&[], 1).unwrap();
+        let run = RunFolder::open(&config, true).unwrap();
+        CheckpointWriter::begin(run, info, None, [0; 2], 1, &[]).unwrap();
         let text = std::fs::read_to_string(config.run.save_dir.join(checkpoint::CONFIG)).unwrap();
         assert_eq!(toml::from_str::<Config>(&text).unwrap(), expected);
     }

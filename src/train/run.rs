@@ -1,7 +1,9 @@
 //! The whole job: opens everything, trains and validates epoch by epoch, keeps the best weights.
 
 mod at_rates;
+mod inputs;
 mod open;
+mod stage_gradients;
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -19,7 +21,6 @@ use super::recording::Recorder;
 use super::reporting::{Reporter, finished};
 use super::run_data::RunData;
 use super::run_schedule::{EpochPlan, RunSchedule};
-use super::stage_gradients::stage_gradients;
 use super::state::Snapshot;
 use super::trainer::{TrainPass, Trainer};
 use crate::cluster::Cluster;
@@ -207,7 +208,7 @@ impl<'a> Run<'a> {
         self.announce(epoch, PassKind::Train, self.data.steps(epoch));
         let progress = self.progress.take();
         let progress = progress.unwrap_or_else(|| PassProgress::new(&self.trainer.objective));
-        let loader = self.data.train_loader(epoch, progress.batches());
+        let loader = self.data.train_loader(epoch, progress.batches(), self.trainer.share());
         self.trainer.set_trainable(plan.trainable);
         let needs = memory_needs(self.config, self.trainer.net(), plan.trainable)?;
         let planned = self.budget.step(&needs);
@@ -236,7 +237,7 @@ impl<'a> Run<'a> {
     /// Runs the validation pass of an epoch. Returns its metrics and the network's outputs in the order
     /// of the split.
     fn validate(&mut self, epoch: usize) -> Result<(PassRecord, Vec<ActionLogits>), TrainError> {
-        let loader = self.data.valid_loader();
+        let loader = self.data.valid_loader(self.trainer.share());
         self.announce(epoch, PassKind::Validate, loader.batches());
         let needs = memory_needs(self.config, self.trainer.net(), StageSet::NONE)?;
         self.trainer.memory = self.budget.step(&needs);
@@ -294,32 +295,6 @@ impl<'a> Run<'a> {
             best,
             wall_seconds: Some(wall_seconds),
         })
-    }
-
-    /// Returns the gradients of all stages on the epoch's first batch, as computed by the lead.
-    fn stage_gradients(&self, epoch: usize) -> Result<Option<[f64; STAGES.len()]>, TrainError> {
-        match &self.cluster {
-            None => self.own_stage_gradients(epoch),
-            Some(cluster) => {
-                let own = if cluster.leads() { self.own_stage_gradients(epoch)? } else { None };
-                Ok(cluster.all(&own)?.swap_remove(0))
-            }
-        }
-    }
-
-    fn own_stage_gradients(&self, epoch: usize) -> Result<Option<[f64; STAGES.len()]>, TrainError> {
-        let batches = self.data.train_batches(epoch);
-        let Some(first) = batches.first() else {
-            return Ok(None);
-        };
-        let Some(batch) = self.data.train_batch(epoch, first)? else {
-            return Ok(None);
-        };
-        let (net, objective) = (self.trainer.net(), &self.trainer.objective);
-        let memory = self.budget.step(&memory_needs(self.config, net, StageSet::ALL)?);
-        let loss_scale = self.trainer.loss_scale;
-        let device = self.trainer.device();
-        stage_gradients(net, &batch, objective, memory, loss_scale, device)
     }
 
     /// Saves and reports a finished epoch. `progress` is that of its training pass.

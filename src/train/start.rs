@@ -131,6 +131,13 @@ impl Start {
         }
     }
 
+    /// Sets whether activations are stored in half precision or in f32.
+    #[must_use]
+    pub(super) fn with_half(self, half: bool) -> Self {
+        let net = self.net.with_half(half);
+        Self { net, average: self.average.map(|average| average.with_half(half)), ..self }
+    }
+
     /// Returns this state as a checkpoint's; what only a resumed run has is filled in.
     pub(super) fn snapshot(&self) -> Snapshot<'_> {
         Snapshot {
