@@ -86,7 +86,7 @@ impl<'a> Run<'a> {
             if start.data.is_some_and(|data| data != checkpoints.data) {
                 log::warn!(
                     "the training or validation split has different actions, labels or views than when the \
-                     checkpoint was written (changed data, --max-views, --split or --fold): the resumed run \
+                     checkpoint was written (changed data, max-views, split or fold): the resumed run \
                      will not match an uninterrupted one"
                 );
             }
@@ -102,7 +102,7 @@ impl<'a> Run<'a> {
         data.lanes = lanes;
         let sync_norm = config.compute.sync_batch_norm;
         if sync_norm && lanes == 1 {
-            log::info!("--sync-batch-norm changes nothing: the run has one lane");
+            log::info!("sync-batch-norm changes nothing: the run has one lane");
         }
         start.net = start.net.with_half(half);
         start.average = start.average.map(|average| average.with_half(half));
