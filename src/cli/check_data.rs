@@ -8,7 +8,7 @@ use clap::Args;
 use super::out_file::{check_out_file, protect_data_set, write_png};
 use super::sampled_window::SampledWindow;
 use super::source::SourceArgs;
-use super::{CommandResult, Failure, Terminal, print_json, print_text};
+use super::{CommandResult, Terminal, print_json, print_text};
 use crate::config::PartitionChoice;
 use crate::data::check::check_dataset;
 use crate::data::video::verify_clip;
