@@ -3,32 +3,29 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
-use serde_json::json;
+use serde_json::Value;
 
-use super::advice::output_failure;
 use super::out_file::{check_writable, protect_checkpoint, protect_data_set, protect_other_file};
-use super::trained::{Trained, TrainedArgs, averaged};
+use super::trained::{Trained, TrainedArgs};
 use super::visible::visible_line;
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
-use crate::atomic_file::linked;
-use crate::checkpoint::write_text;
 use crate::data::Dataset;
 use crate::data::source::Format;
 use crate::evaluate::{
-    Decided, Interval, SplitMetrics, TaskIntervals, TaskMetrics, are_predictions, predict_dataset,
-    predictions_csv, split_metrics, write_predictions,
+    Decided, Interval, SplitMetrics, TaskIntervals, TaskMetrics, are_predictions,
 };
-use crate::half::Precision;
 use crate::metrics::{MOST_CONFUSIONS, MOST_IN_MATRIX, confusions};
 use crate::options::{choice, whole};
 use crate::units::plural;
 
 mod divided;
 mod official;
+mod predicted;
+
+use predicted::Predicted;
 
 /// Options that have a meaning when a prediction file is evaluated; all others are about a network.
 const OF_A_FILE: [&str; 3] = ["ground_truth", "predictions", "json"];
@@ -92,96 +89,57 @@ impl EvaluateArgs {
             protect_checkpoint("--predictions", path, checkpoint)?;
         }
         let trained = self.trained.open(checkpoint)?;
-        let about = trained.describe();
-        let Trained { net, info, input, schema, compute, options, .. } = trained;
-        let source = divided::open(root, self.format, &schema, &info, &self.split)?;
-        let (split, views) = (&self.split, input.max_views);
-        let dataset = Dataset::of_source(&source, split, input.window, input.size, views);
-        let dataset = Arc::new(dataset?.tolerating_unreadable());
-        if let Some(path) = &self.predictions {
-            protect_data_set("--predictions", path, &source)?;
-            protect_other_file("--predictions", path, "a file of predictions", are_predictions)?;
-        }
+        let dataset = self.open_split(root, &trained)?;
         terminal.line(&format!(
-            "{about}; {} split: {}, {}",
+            "{}; {} split: {}, {}",
+            trained.describe(),
             dataset.split,
             plural(dataset.samples.len(), "action"),
             plural(dataset.views(), "view")
         ));
-        let bar = terminal.counter("actions");
-        bar.set_length((dataset.samples.len() * options.averaging.passes()) as u64);
-        let mut progress = |actions, _| bar.set_position(actions as u64);
-        let predicted = predict_dataset(&net, &dataset, &options, &compute.device, &mut progress);
-        bar.finish_and_clear();
-        let predicted = predicted?;
-        let unreadable = dataset.unreadable().len();
-        if unreadable > 0 {
-            log::warn!(
-                "{unreadable} of the {} views of the {} split cannot be read; the results are for the others",
-                dataset.views(),
-                dataset.split
-            );
-        }
-        let (averaged, note) = averaged(&predicted);
-        note.iter().for_each(|note| terminal.line(note));
-        let labels: Vec<Vec<usize>> = predicted
-            .iter()
-            .map(|action| (0..schema.tasks.len()).map(|task| action.predicted(task)).collect())
-            .collect();
-        let pairs = predicted.iter().zip(&labels).map(|(p, l)| (p.action.as_str(), l.as_slice()));
-        let predictions =
-            write_predictions(&schema, &dataset.split, pairs).map_err(Failure::runtime)?;
+        let predicted = Predicted::predict(trained, dataset, terminal)?;
+        let file = predicted.file()?;
         if let Some(path) = &self.predictions {
-            let is_table = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
-            let written = if is_table {
-                write_text(&linked(path), predictions_csv(&schema, &predicted))
-            } else {
-                write_text(&linked(path), serde_json::to_string_pretty(&predictions))
-            };
-            written.map_err(|error| output_failure("--predictions", &error))?;
+            predicted.write(path, &file)?;
             terminal.line(&format!("predictions: {}", path.display()));
         }
-        let report = |figures: Option<&SplitMetrics>| {
-            json!({
-                "split": dataset.split,
-                "device": compute.info,
-                "precision": Precision::of(net.backbone.is_half()),
-                "averaged": averaged,
-                "unreadable_views": unreadable,
-                "figures": figures,
-            })
-        };
-        if !dataset.annotations.labelled {
-            terminal.line("the split has no labels, so there are no metrics");
-            if self.json {
-                print_json(&report(None))?;
-            }
-            return Ok(ExitCode::SUCCESS);
-        }
-        let mut metrics = split_metrics(&schema, &predicted, self.trained.min_confidence)
-            .map_err(Failure::runtime)?;
-        for task in &mut metrics.tasks {
-            task.mistakes.truncate(self.mistakes);
-        }
-        // The leaderboard's rules apply to its own data set only.
-        let official = match &dataset.annotations.file {
-            Some(truth) if schema.official => Some(official::against(truth, &predictions)?),
-            _ => None,
-        };
-        if self.json {
-            let mut value = report(Some(&metrics));
-            if let Some(official) = &official {
-                value["official"] = official::json(official);
-            }
-            print_json(&value)?;
-        } else {
-            let mut text = metrics_text(&metrics);
-            if let Some(official) = &official {
-                let _ = write!(text, "\n\n{}", official::text(official));
-            }
-            print_text(&text)?;
-        }
+        self.print(&predicted, &file, terminal)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Opens the split to evaluate. Refuses to write predictions over its files.
+    fn open_split(&self, root: &Path, trained: &Trained) -> Result<Dataset, Failure> {
+        let Trained { info, input, schema, .. } = trained;
+        let source = divided::open(root, self.format, schema, info, &self.split)?;
+        let (window, size, views) = (input.window, input.size, input.max_views);
+        let dataset = Dataset::of_source(&source, &self.split, window, size, views)?;
+        if let Some(path) = &self.predictions {
+            protect_data_set("--predictions", path, &source)?;
+            protect_other_file("--predictions", path, "a file of predictions", are_predictions)?;
+        }
+        Ok(dataset)
+    }
+
+    /// Prints the metrics of the predictions, whose file is `file`.
+    fn print(
+        &self,
+        predicted: &Predicted,
+        file: &Value,
+        terminal: &Terminal,
+    ) -> Result<(), Failure> {
+        let Some(metrics) = predicted.metrics(self.trained.min_confidence, self.mistakes)? else {
+            terminal.line("the split has no labels, so there are no metrics");
+            return if self.json { print_json(&predicted.json(None, None)) } else { Ok(()) };
+        };
+        let official = predicted.official(file)?;
+        if self.json {
+            return print_json(&predicted.json(Some(&metrics), official.as_ref()));
+        }
+        let mut text = metrics_text(&metrics);
+        if let Some(official) = &official {
+            let _ = write!(text, "\n\n{}", official::text(official));
+        }
+        print_text(&text)
     }
 }
 

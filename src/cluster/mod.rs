@@ -300,7 +300,7 @@ impl Cluster {
         let seconds = self.timeout.as_secs();
         let names = names.join(", ");
         let message =
-            format!("no answer from {names} for {seconds} s (--rank-timeout): aborting the job");
+            format!("no answer from {names} for {seconds} s (rank-timeout): aborting the job");
         self.abort(&message, FAILED)
     }
 

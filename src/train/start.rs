@@ -224,7 +224,7 @@ fn resumed(
         && config.compute.micro_batch == Auto::Auto
     {
         log::warn!(
-            "--gradient-checkpointing changes how many clips a pass has where a batch does not fit in \
+            "gradient-checkpointing changes how many clips a pass has where a batch does not fit in \
              memory, and with it batch norm"
         );
     }

@@ -128,7 +128,7 @@ fn a_failed_run_does_not_stop_the_others_and_is_retried() {
     let base = fs::read_to_string(place.path("base.toml")).unwrap();
     fs::write(place.path("base.toml"), base.replace("\"data\"", "\"./data\"")).unwrap();
     let news = text(&place.run(&["--dry-run"]).stderr);
-    assert!(news.contains("--dataset-root has changed since 4 of the runs began"), "{news}");
+    assert!(news.contains("dataset-root has changed since 4 of the runs began"), "{news}");
     fs::write(place.path("base.toml"), base).unwrap();
 
     // Another sweep in the same folder, which would replace the table of this one.

@@ -147,15 +147,15 @@ impl MadeSplits {
                 .extend(absent.map(|text| Problem::of_split(ProblemKind::AbsentClass, text)));
         }
         let how = match self.fold {
-            Some(fold) => format!("--fold {fold}"),
+            Some(fold) => format!("fold {fold}"),
             None => {
                 let shares: Vec<String> = self.parts.iter().map(|(s, _)| s.to_string()).collect();
-                format!("--split {}", shares.join(","))
+                format!("split {}", shares.join(","))
             }
         };
         let seed = self.seed;
         log::info!(
-            "{name} split: {} of {total} actions, by {how} (--split-seed {seed})",
+            "{name} split: {} of {total} actions, by {how} (split-seed {seed})",
             all.actions.len()
         );
         Ok(Some(all))

@@ -164,7 +164,7 @@ impl<'a> Opening<'a, '_> {
             if start.data.is_some_and(|data| data != digests(&inputs.data)) {
                 log::warn!(
                     "the training or validation split has different actions, labels or views than when the \
-                     checkpoint was written (changed data, --max-views, --split or --fold): the resumed run \
+                     checkpoint was written (changed data, max-views, split or fold): the resumed run \
                      will not match an uninterrupted one"
                 );
             }
@@ -182,7 +182,7 @@ impl<'a> Opening<'a, '_> {
         let (requested, actions) = (self.config.compute.lanes, self.config.optimizer.batch_size);
         let lanes = lanes::count(requested, devices.count(), saved, actions)?;
         if self.config.compute.sync_batch_norm && lanes == 1 {
-            log::info!("--sync-batch-norm changes nothing: the run has one lane");
+            log::info!("sync-batch-norm changes nothing: the run has one lane");
         }
         Ok(Computing { half, lanes })
     }
