@@ -9,6 +9,7 @@ mod several;
 #[cfg(test)]
 mod testing;
 
+use burn::backend::{CubeDevice, DispatchDevice};
 use burn::tensor::Device;
 use burn::tensor::wgpu::wgpu;
 use serde::{Deserialize, Serialize};
@@ -126,7 +127,8 @@ pub enum Vendor {
 
 impl Vendor {
     /// All vendors.
-    pub const ALL: [Self; 5] = [Self::Nvidia, Self::Amd, Self::Apple, Self::Intel, Self::Unknown];
+    pub const ALL: [Self; 5] =
+        [Self::Nvidia, Self::Amd, Self::Apple, Self::Intel, Self::Unknown];
 }
 
 /// Optional features of a device's shaders; all absent for devices without shaders.
@@ -150,6 +152,14 @@ pub struct Compute {
     pub info: DeviceInfo,
     /// Note for the user, one line, if the choice needs an explanation.
     pub note: Option<String>,
+}
+
+/// Returns the underlying device if it is one of CubeCL's.
+pub(crate) fn cube_device(device: &Device) -> Option<CubeDevice> {
+    match device.clone().without_autodiff().as_dispatch() {
+        DispatchDevice::Cube(device) => Some(device.clone()),
+        _ => None,
+    }
 }
 
 /// Returns why a name is unknown, and what to use instead.

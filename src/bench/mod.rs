@@ -11,8 +11,8 @@ mod steps;
 use burn::tensor::{Device, ExecutionError, TensorReadError};
 
 use crate::conv::ConvShape;
-use crate::device::{MemoryWatch, in_one_line, main_memory};
-use crate::kernels::{PlanError, cube_device};
+use crate::device::{MemoryWatch, cube_device, in_one_line, main_memory};
+use crate::kernels::PlanError;
 use crate::model::{
     Backbone, BackboneKind, Init, MemoryEstimate, PartShapes, StageSet, parameter_count,
 };

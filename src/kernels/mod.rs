@@ -11,19 +11,17 @@ pub mod memory;
 pub(crate) mod plan;
 pub(crate) mod pool;
 pub(crate) mod registry;
-#[cfg(test)]
-mod shaders;
 pub(crate) mod storage;
-#[doc(hidden)]
-pub mod texts;
 #[doc(hidden)]
 pub mod web;
 
 use std::cell::Cell;
 use std::thread::LocalKey;
 
-use burn::backend::{CubeDevice, DispatchDevice};
+use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Device, Tensor};
+
+use crate::device::cube_device;
 
 pub use crate::device::Vendor;
 pub use plan::{DeviceLimits, MatrixUnits, PlanError};
@@ -84,14 +82,6 @@ fn overridden(limits: DeviceLimits) -> DeviceLimits {
 /// Whether this thread is within [`with_stock`].
 pub(crate) fn stock_wanted() -> bool {
     STOCK.get()
-}
-
-/// Returns the underlying device if it is one of CubeCL's.
-pub(crate) fn cube_device(device: &Device) -> Option<CubeDevice> {
-    match device.clone().without_autodiff().as_dispatch() {
-        DispatchDevice::Cube(device) => Some(device.clone()),
-        _ => None,
-    }
 }
 
 /// Returns what the planners need to know about a device; `None` if it cannot run our shaders.

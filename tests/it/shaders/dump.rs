@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use polyview::kernels::texts::shader_texts;
 use polyview::kernels::web::browser_text;
+use polyview::shaders::shader_texts;
 
 /// The folder that receives each text as `NAME.wgsl`, and as browsers take it as
 /// `browser/NAME.wgsl`.
