@@ -24,7 +24,8 @@ pub(crate) use peak::PeakKernel;
 pub use peak::{PeakError, chains_on_wgpu, peak};
 pub use roofline::{Bound, CARDS, Card, LayerWork, NormWork, Part, Roofline};
 pub use scaling::{LINKS, Link, Scaled, exchange, simulate};
-pub use several::{SeveralTimes, device_counts};
+pub use several::SeveralTimes;
+pub(crate) use several::device_counts;
 pub use steps::{StepMemory, StepTimes};
 
 /// Configuration of a benchmark.

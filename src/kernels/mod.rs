@@ -103,7 +103,7 @@ impl Implementation {
 
     /// Returns the implementation that operations on this tensor use: our kernels take f32, and
     /// activations in f16 on wgpu.
-    pub fn of_tensor<const D: usize>(tensor: &Tensor<D>) -> Self {
+    pub(crate) fn of_tensor<const D: usize>(tensor: &Tensor<D>) -> Self {
         match (tensor.dtype(), Self::of(&tensor.device())) {
             (DType::F32, any) => any,
             (DType::F16, Self::Wgsl(limits)) => Self::Wgsl(limits),
