@@ -18,9 +18,10 @@ use burn::backend::Dispatch;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Device, Tensor, module, s};
 
+use crate::device::cube_device;
 use crate::half;
 use crate::kernels::storage::Storage;
-use crate::kernels::{DeviceLimits, Implementation, cube_device, launch};
+use crate::kernels::{DeviceLimits, Implementation, launch};
 use crate::norm::{Moments, Producer};
 use op::ConvOps;
 

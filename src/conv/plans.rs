@@ -9,10 +9,11 @@ use burn::tensor::{DType, Device};
 
 use super::wgsl::{self, ConvPass, ConvPlan, ConvVariant, PlanWithParts};
 use super::{ConvShape, matrix_units};
+use crate::device::cube_device;
+use crate::kernels::launch;
 use crate::kernels::plan::{DeviceLimits, PlanError};
 use crate::kernels::registry::PerDevice;
 use crate::kernels::storage::Storage;
-use crate::kernels::{cube_device, launch};
 
 type Key = (ConvPass, ConvShape);
 /// Plans also depend on how activations are stored.

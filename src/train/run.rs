@@ -28,6 +28,7 @@ use crate::config::Config;
 use crate::config::advice::data_wait_advice;
 use crate::data::Batch;
 use crate::evaluate::{ActionLogits, ActionPrediction, Calibration};
+use crate::kernels::pool::ReleaseAtEnd;
 use crate::model::{STAGES, StageSet};
 use crate::report::html::RunStatus;
 use crate::report::{EpochRecord, Event, Observer, PassKind, PassRecord};
@@ -80,6 +81,8 @@ pub fn run_across(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
+    // Dropped last.
+    let _memory = ReleaseAtEnd;
     let common = cluster.map(|cluster| common_config(config, cluster)).transpose()?;
     let config = common.as_ref().unwrap_or(config);
     let mut run = Run::open(config, cluster, stop, observer)?;

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use polyview::kernels::texts::shader_texts;
 use polyview::kernels::web::{browser_text, uses_f16, uses_matrix_units};
+use polyview::shaders::shader_texts;
 use serde::Deserialize;
 use serde_json::json;
 

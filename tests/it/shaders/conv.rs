@@ -4,8 +4,8 @@
 use polyview::conv::testing::web_plan;
 use polyview::conv::{ConvPass, ConvShape};
 use polyview::kernels::DeviceLimits;
-use polyview::kernels::texts::shader_texts;
 use polyview::kernels::web::WebPlan;
+use polyview::shaders::shader_texts;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use polyview::kernels::texts::shader_texts;
 use polyview::kernels::web::browser_text;
+use polyview::shaders::shader_texts;
 
 /// Environment variable that names a folder to write each text to, as `NAME.wgsl`, and in its form for
 /// browsers as `browser/NAME.wgsl`.

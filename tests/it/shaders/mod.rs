@@ -13,8 +13,8 @@ use std::sync::LazyLock;
 
 use naga::Module;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use polyview::kernels::texts::{ShaderText, shader_texts};
 use polyview::kernels::web::{uses_f16, uses_matrix_units, uses_subgroups};
+use polyview::shaders::{ShaderText, shader_texts};
 
 /// Parses and validates a text as wgpu does. The capabilities are those of every WebGPU device, plus
 /// subgroup operations, f16 and matrix units for texts that use them: only devices that have these get
