@@ -123,7 +123,14 @@ impl MadeSplits {
         };
         let before = counts(&all);
         let mut parts = parts.into_iter();
-        all.actions.retain(|_| parts.next().is_some_and(|part| self.parts[part].1 == name));
+        let mut of_others = HashSet::new();
+        all.actions.retain(|action| {
+            let own = parts.next().is_some_and(|part| self.parts[part].1 == name);
+            if !own {
+                of_others.insert(action.id.clone());
+            }
+            own
+        });
         if all.actions.is_empty() {
             let are = if total == 1 { "is" } else { "are" };
             let actions = plural(total, "usable action");
@@ -132,15 +139,18 @@ impl MadeSplits {
         }
         all.name = name.to_owned();
         all.file = None;
-        // Actions that are left out belong to no part: they are only reported with the training
-        // split.
-        if name != TRAIN {
+        // What belongs to no part, such as actions that are left out, is only reported with the
+        // training split.
+        let of_no_part = name == TRAIN;
+        if !of_no_part {
             all.left_out.clear();
-            all.problems.retain(|problem| {
-                let of = |action: &Action| problem.action.as_ref() == Some(&action.id);
-                all.actions.iter().any(of)
-            });
         }
+        let own: HashSet<&String> = all.actions.iter().map(|action| &action.id).collect();
+        all.problems.retain(|problem| match &problem.action {
+            Some(id) if own.contains(id) => true,
+            Some(id) => of_no_part && !of_others.contains(id),
+            None => of_no_part,
+        });
         for (task, (before, own)) in tasks.iter().zip(before.iter().zip(counts(&all))) {
             let absent = absent(task, before, &own);
             all.problems
