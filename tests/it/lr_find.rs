@@ -83,7 +83,7 @@ fn an_unusable_range_is_refused() {
         [(19, 1e-7, 1.0, "steps"), (20, 0.0, 1.0, "from"), (20, 0.1, 0.1, "to")]
     {
         let error = find(&config, steps, from, to).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("--{name} ")), "{error}");
+        assert!(error.starts_with(&format!("{name} ")), "{error}");
     }
 }
 

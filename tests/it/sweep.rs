@@ -213,12 +213,12 @@ fn rules_between_options_name_the_run() {
                 [variants.short]\nepochs = 2\n[grid]\nwarmup-epochs = [1, 2]\n";
     let error = load(&folder, text).unwrap_err();
     let expected =
-        "sweep.toml: run short_warmup-epochs=2: --warmup-epochs 2: must be below --epochs (2)";
+        "sweep.toml: run short_warmup-epochs=2: warmup-epochs 2: must be below --epochs (2)";
     assert!(error.contains(expected), "{error}");
     let error =
         load(&folder, "[base]\nlr-warmup = true\ndataset-root = \"data\"\nwarmup-epochs = 99\n");
     let error = error.unwrap_err();
-    assert!(error.contains("sweep.toml: run: --warmup-epochs 99: must be below"), "{error}");
+    assert!(error.contains("sweep.toml: run: warmup-epochs 99: must be below"), "{error}");
     let many =
         format!("config = \"base.toml\"\nseeds = {:?}\n[grid]\n", (0..200).collect::<Vec<_>>());
     let values = (1..100).collect::<Vec<_>>();

@@ -63,9 +63,9 @@ fn a_window_is_the_given_one_or_else_the_data_sets() {
     assert_eq!(other("", &[]).as_deref(), Ok("dense"));
     assert_eq!(other("[clips]\nwindow = \"1s..2s\"", &[]).as_deref(), Ok("1s..2s"));
     assert_eq!(other("[clips]\nwindow = \"5..9\"", &["--end-frame", "7"]).as_deref(), Ok("5..7"));
-    let alone = "--end-frame 7: needs --start-frame too: the window is dense otherwise";
+    let alone = "end-frame 7: needs --start-frame too: the window is dense otherwise";
     assert_eq!(other("", &["--end-frame", "7"]).unwrap_err(), alone);
-    let alone = "--start-frame 7: needs --end-frame too: the window is whole otherwise";
+    let alone = "start-frame 7: needs --end-frame too: the window is whole otherwise";
     let whole = "[clips]\nwindow = \"whole\"";
     assert_eq!(other(whole, &["--start-frame", "7"]).unwrap_err(), alone);
     let error = schema_with("[clips]\nwindow = \"9..5\"").unwrap_err();
@@ -116,7 +116,7 @@ fn a_bad_window_is_refused_in_one_line() {
         assert_eq!(text(&output.stderr).trim_end(), format!("error: {reason}"));
     }
     // If only one end is given, the other is the data set's.
-    let reason = "--end-frame 82: must not be before --start-frame 90";
+    let reason = "end-frame 82: must not be before --start-frame 90";
     assert_eq!(resolved(&["--start-frame", "90"]).unwrap_err(), reason);
 }
 
