@@ -175,7 +175,7 @@ fn the_direction_of_names_does_not_affect_the_text_around_them() {
     let runs = read(&folders);
     let page = polyview::runs::page(&runs, &RunTable::new(&runs).unwrap()).unwrap();
     let [reference, other] = [1, 2].map(|number| format!("<bdi>{}</bdi>", name(number)));
-    assert!(page.contains(&format!("<small>to {reference}</small>")), "{page}");
+    assert!(page.contains(&format!("<small>from {reference}</small>")), "{page}");
     assert!(page.contains(&format!("</i>{other}</li>")), "{page}");
     let note = "<li>\u{5d0}1 and \u{5d0}2 have 32 actions in common, of 40 and 32</li>";
     assert!(page.contains(note), "{page}");

@@ -139,7 +139,7 @@ fn changed_data_are_noticed() {
         let args = [&["--resume", "auto", "--no-gradual-finetuning"], more].concat();
         train(&data, &config.run.save_dir, &args).output().unwrap()
     };
-    let changed = "the training or validation split has other actions, labels or views";
+    let changed = "the training or validation split has different actions, labels or views";
     let output = resume(&["--epochs", "2"]);
     assert!(output.status.success(), "{}", last_error(&output));
     assert!(!text(&output.stderr).contains(changed), "{}", text(&output.stderr));

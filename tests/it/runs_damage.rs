@@ -40,7 +40,7 @@ fn damaged_files_are_named_in_one_line() {
         ("history.json", |text| text.replace("\"score\"", "\"points\""), &["score"]),
         ("config.toml", |text| text + "\nlr = = 3\n", &["line "]),
         ("config.toml", |text| text.replace("seed = 7", "seed = \"many\""), &["many"]),
-        ("valid_predictions.csv", |_| String::new(), &["no table of predictions"]),
+        ("valid_predictions.csv", |_| String::new(), &["not a table of predictions"]),
         ("valid_predictions.csv", |_| "action,score\n1,2\n".to_owned(), &["line 1", "TASK_label"]),
         (
             "valid_predictions.csv",
