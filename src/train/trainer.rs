@@ -19,7 +19,7 @@ use super::memory::StepMemory;
 use super::metrics::{PassMetrics, PassProgress};
 use super::mixing::Mixing;
 use super::objective::{BatchResult, Objective};
-use super::optimizer::{Optimizer, first_not_finite, global_norm};
+use super::optimizer::Optimizer;
 use super::recording::{RecordedStep, Recorder};
 use super::run_schedule::Rates;
 use super::step::Gradients;
@@ -249,43 +249,16 @@ impl<'a> Trainer<'a> {
         let Some(uploaded) = self.next_batch(pass)? else {
             return Ok(false);
         };
-        let Gradients { grads, statistics, result } = self.gradients(&uploaded, pass)?;
-        let (done, half) = (pass.metrics.steps(), self.loss_scale.is_some());
-        let not_finite = |what: String, value: f64| {
-            let actions = uploaded.batch.actions.join(", ");
-            let (epoch, step) = (self.epoch, done + 1);
-            TrainError::NotFinite { what, value, epoch, step, actions, half }
+        let gradients = self.gradients(&uploaded, pass)?;
+        let done = pass.metrics.steps();
+        let Some(norm_and_scale) = self.finite_norm(&gradients, &uploaded.batch, done + 1)? else {
+            return self.finish_step(pass, uploaded, gradients.result, None);
         };
-        if !result.losses.total.is_finite() {
-            return Err(not_finite("the loss".to_owned(), result.losses.total));
-        }
-        let loss_scale = self.loss_scale.map_or(1.0, |scale| scale.factor());
-        let norm = global_norm(self.net(), &grads)? / loss_scale;
-        if !norm.is_finite() && self.loss_scale.as_mut().is_some_and(LossScale::overflowed) {
-            log::info!(
-                "epoch {} step {}: gradients beyond the range of f16: step left out, loss scale halved \
-                 to {}",
-                self.epoch,
-                done + 1,
-                loss_scale / 2.0
-            );
-            return self.finish_step(pass, uploaded, result, None);
-        }
-        if !norm.is_finite() {
-            let parameter = first_not_finite(self.net(), &grads)?;
-            let first = parameter.map_or_else(String::new, |name| format!(" (first in `{name}`)"));
-            let smallest = self.loss_scale.map_or("", |_| ", with a loss scale of 1,");
-            return Err(not_finite(format!("the gradient norm{first}{smallest}"), norm));
-        }
+        let (Gradients { grads, statistics, result }, [norm, _]) = (gradients, norm_and_scale);
         statistics.apply();
         let rates = rates(done);
         self.record_step(&uploaded, &result, norm, &rates)?;
-        self.update(grads, [norm, loss_scale], &rates);
-        // The heads are in f32: a step that trains only them says nothing about the loss scale.
-        let trains_backbone = self.net().backbone.lowest_trainable().is_some();
-        if let Some(loss_scale) = self.loss_scale.as_mut().filter(|_| trains_backbone) {
-            loss_scale.good();
-        }
+        self.update(grads, norm_and_scale, &rates);
         log::debug!(
             "epoch {} step {}: loss {:.4}, norm {norm:.3}",
             self.epoch,
@@ -320,8 +293,8 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Updates the network from `grads`, which are multiplied by the loss scale. `norm_and_scale` are
-    /// the norm of the unscaled gradients and the loss scale.
+    /// Updates the network and the loss scale from `grads`, which are multiplied by the loss scale.
+    /// `norm_and_scale` are the norm of the unscaled gradients and the loss scale.
     fn update(&mut self, grads: GradientsParams, norm_and_scale: [f64; 2], rates: &Rates) {
         self.net = self.net.take().map(|net| {
             self.optimizer.update(
@@ -337,6 +310,11 @@ impl<'a> Trainer<'a> {
         }
         if let (Some(average), Some(net)) = (&mut self.average, &self.net) {
             average.update(net);
+        }
+        // The heads are in f32: a step that trains only them says nothing about the loss scale.
+        let trains_backbone = self.net().backbone.lowest_trainable().is_some();
+        if let Some(loss_scale) = self.loss_scale.as_mut().filter(|_| trains_backbone) {
+            loss_scale.good();
         }
     }
 

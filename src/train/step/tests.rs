@@ -14,7 +14,7 @@ use crate::model::{BackboneKind, ModelConfig, StageSet, state_dict};
 use crate::schema::Schema;
 use crate::train::lanes::Lanes;
 use crate::train::objective::Losses;
-use crate::train::{Optimizer, Rates, Rule, Trainer};
+use crate::train::{LossScale, Optimizer, Rates, Rule, Trainer};
 
 const SIZE: [usize; 3] = [2, 20, 18];
 
@@ -330,5 +330,32 @@ fn a_part_whose_labels_have_no_weight_has_no_loss() {
         for losses in losses {
             assert!(losses.total.is_finite() && losses.tasks[0] > 0.0, "{share}: {losses:?}");
         }
+    }
+}
+
+#[test]
+fn a_step_on_a_batch_in_memory_checks_its_gradients() {
+    let (schema, device) = (Schema::mvfoul().unwrap(), Device::flex().autodiff());
+    let model = ModelConfig::new(BackboneKind::R3dTiny, &schema);
+    let state = |trainer: &Trainer| state_dict::collect(trainer.net()).unwrap();
+    for lanes in [vec![0..4], vec![0..2, 2..4]] {
+        let count = lanes.len();
+        let batch = Arc::new(Batch { lanes, ..batch(&schema) });
+        let optimizer = Optimizer::new(Rule::Sgd { momentum: 0.0, weight_decay: 0.0 }, 0.0);
+        let (net, objective) = (model.init(3, &device), Objective::plain(&schema));
+        let mut trainer = Trainer::new(net, optimizer, objective, &device);
+        if count > 1 {
+            trainer = trainer.in_lanes(Lanes::new(count, &model, false, &[]).unwrap());
+        }
+        let before = state(&trainer);
+        // Beyond the range of f32, too.
+        trainer.loss_scale = Some(LossScale::new(2f64.powi(200)));
+        trainer.step_on(&batch, Rates::new(1e-3, 1e-3)).unwrap();
+        assert_eq!(trainer.loss_scale, Some(LossScale::new(2f64.powi(199))));
+        assert!(state(&trainer) == before, "{count} lanes: the step left a trace");
+        trainer.loss_scale = None;
+        trainer.step_on(&batch, Rates::new(f64::INFINITY, f64::INFINITY)).unwrap();
+        let error = trainer.step_on(&batch, Rates::new(1e-3, 1e-3)).unwrap_err();
+        assert!(matches!(error, TrainError::NotFinite { .. }), "{count} lanes: {error}");
     }
 }

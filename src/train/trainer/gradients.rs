@@ -11,6 +11,8 @@ use crate::data::Batch;
 use crate::model::DropoutMasks;
 use crate::train::error::TrainError;
 use crate::train::lanes::{FirstClips, Lanes, training_clips};
+use crate::train::loss_scale::LossScale;
+use crate::train::optimizer::{first_not_finite, global_norm};
 use crate::train::step::{Attempt, Clips, Gradients, Step, first_pass};
 
 /// A batch whose first clips are being uploaded to the device.
@@ -85,6 +87,43 @@ impl Trainer<'_> {
                 }
             }
         }
+    }
+
+    /// Returns the norm of a step's unscaled gradients and the loss scale. `None` if the gradients overflowed
+    /// f16: the step must be left out, and the loss scale has been halved. `step` is the number of the step
+    /// in its epoch, from 1.
+    pub(super) fn finite_norm(
+        &mut self,
+        gradients: &Gradients,
+        batch: &Batch,
+        step: usize,
+    ) -> Result<Option<[f64; 2]>, TrainError> {
+        let Gradients { grads, result, .. } = gradients;
+        let (epoch, half) = (self.epoch, self.loss_scale.is_some());
+        let not_finite = |what: String, value: f64| {
+            let actions = batch.actions.join(", ");
+            TrainError::NotFinite { what, value, epoch, step, actions, half }
+        };
+        if !result.losses.total.is_finite() {
+            return Err(not_finite("the loss".to_owned(), result.losses.total));
+        }
+        let loss_scale = self.loss_factor();
+        let norm = global_norm(self.net(), grads)? / loss_scale;
+        if norm.is_finite() {
+            return Ok(Some([norm, loss_scale]));
+        }
+        if self.loss_scale.as_mut().is_some_and(LossScale::overflowed) {
+            log::info!(
+                "epoch {epoch} step {step}: gradients beyond the range of f16: step left out, loss scale \
+                 halved to {}",
+                loss_scale / 2.0
+            );
+            return Ok(None);
+        }
+        let parameter = first_not_finite(self.net(), grads)?;
+        let first = parameter.map_or_else(String::new, |name| format!(" (first in `{name}`)"));
+        let smallest = if half { ", with a loss scale of 1," } else { "" };
+        Err(not_finite(format!("the gradient norm{first}{smallest}"), norm))
     }
 
     /// Attempts to compute the gradients on this device, as one lane.

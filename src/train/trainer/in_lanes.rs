@@ -16,9 +16,8 @@ use crate::train::lanes::{
 };
 use crate::train::metrics::PassMetrics;
 use crate::train::objective::BatchResult;
-use crate::train::optimizer::global_norm;
 use crate::train::run_schedule::Rates;
-use crate::train::step::{Attempt, Gradients};
+use crate::train::step::Attempt;
 
 impl Trainer<'_> {
     /// Waits for the next batch with at least one readable action, and completes it with the shares of
@@ -82,7 +81,7 @@ impl Trainer<'_> {
     /// spent on exchange.
     ///
     /// # Errors
-    /// A device that fails or is out of memory.
+    /// A loss that is not finite, a device that fails or is out of memory.
     pub(crate) fn step_on(
         &mut self,
         batch: &Arc<Batch>,
@@ -107,13 +106,13 @@ impl Trainer<'_> {
                 Attempt::Done(lanes::join(all, self.net(), &self.device))
             }
         };
-        let Attempt::Done(Gradients { grads, statistics, .. }) = attempt else {
+        let Attempt::Done(gradients) = attempt else {
             return Err(TrainError::OutOfMemory);
         };
-        let loss_scale = self.loss_factor();
-        let norm = global_norm(self.net(), &grads)? / loss_scale;
-        statistics.apply();
-        self.update(grads, [norm, loss_scale], &rates);
+        if let Some(norm_and_scale) = self.finite_norm(&gradients, batch, step + 1)? {
+            gradients.statistics.apply();
+            self.update(gradients.grads, norm_and_scale, &rates);
+        }
         self.steps += 1;
         self.device.sync()?;
         Ok(self.exchanged().unwrap_or_default())
