@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Why counts cannot be made or combined.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,8 +54,8 @@ pub struct ConfusionMatrix {
     counts: Vec<u64>,
 }
 
-/// Metrics of one class.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+/// Metrics of one class. Serialised with null for a share that is 0/0.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ClassMetrics {
     /// TP / (TP + FP).
     pub precision: f64,
@@ -78,6 +79,19 @@ impl ClassMetrics {
             defined(self.recall, self.support),
             defined(self.f1, self.support + self.predicted),
         ]
+    }
+}
+
+impl Serialize for ClassMetrics {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let [precision, recall, f1] = self.defined();
+        let mut fields = serializer.serialize_struct("ClassMetrics", 5)?;
+        fields.serialize_field("precision", &precision)?;
+        fields.serialize_field("recall", &recall)?;
+        fields.serialize_field("f1", &f1)?;
+        fields.serialize_field("support", &self.support)?;
+        fields.serialize_field("predicted", &self.predicted)?;
+        fields.end()
     }
 }
 

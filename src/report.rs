@@ -34,7 +34,7 @@ use crate::model::STAGES;
 pub struct TaskRecord {
     /// The task's name.
     pub task: String,
-    /// Mean loss over the task's actions, weighted by the class weights if there are any.
+    /// Mean loss over the task's labelled actions, weighted by the class weights if there are any.
     pub loss: f64,
     /// Share of correct predictions.
     pub accuracy: f64,
@@ -52,6 +52,17 @@ impl TaskRecord {
     /// Whether the class of any action is known.
     pub fn has_labels(&self) -> bool {
         self.confusion.iter().flatten().any(|&count| count > 0)
+    }
+
+    /// Returns the record if the class of any action is known. Otherwise its loss and metrics are stored as
+    /// 0, but say nothing.
+    pub fn labelled(&self) -> Option<&Self> {
+        self.has_labels().then_some(self)
+    }
+
+    /// Returns a metric for charts and tables; without labels NaN, which they show as a gap or a dash.
+    pub(crate) fn shown(&self, metric: impl Fn(&Self) -> f64) -> f64 {
+        self.labelled().map_or(f64::NAN, metric)
     }
 
     /// Computes the metrics from a confusion matrix and a mean loss.

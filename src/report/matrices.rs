@@ -81,6 +81,11 @@ pub(crate) fn percent(share: f64) -> String {
     if share.is_finite() { format!("{:.1}", share * 100.0) } else { "–".to_owned() }
 }
 
+/// Formats a share in per cent with its unit; a dash if it is not finite.
+pub(super) fn with_unit(share: f64) -> String {
+    if share.is_finite() { format!("{} %", percent(share)) } else { percent(share) }
+}
+
 /// Formats the tables of a task. `None` if the record's matrix does not have a row and a column per class.
 pub(super) fn tables(title: &str, classes: &[String], record: &TaskRecord) -> Option<TaskTables> {
     let size = classes.len();
@@ -126,6 +131,7 @@ pub(super) fn tables(title: &str, classes: &[String], record: &TaskRecord) -> Op
             predicted: figures.predicted,
         }
     };
+    let total = |metric: f64| with_unit(record.shown(|_| metric));
     Some(TaskTables {
         name: record.task.clone(),
         title: title.to_owned(),
@@ -143,10 +149,10 @@ pub(super) fn tables(title: &str, classes: &[String], record: &TaskRecord) -> Op
         },
         per_class: classes.iter().zip(matrix.per_class()).map(class).collect(),
         totals: vec![
-            ("Balanced accuracy", percent(record.balanced_accuracy)),
-            ("Accuracy", percent(record.accuracy)),
-            ("Macro F1", percent(record.f1_macro)),
-            ("Weighted F1", percent(record.f1_weighted)),
+            ("Balanced accuracy", total(record.balanced_accuracy)),
+            ("Accuracy", total(record.accuracy)),
+            ("Macro F1", total(record.f1_macro)),
+            ("Weighted F1", total(record.f1_weighted)),
         ],
     })
 }

@@ -48,8 +48,7 @@ pub fn combinations(sweep: &Sweep, results: &[RunResult]) -> Vec<Combination> {
         let best: Vec<&Best> = finished.filter_map(|result| result.best.as_ref()).collect();
         let scores: Vec<f64> = best.iter().map(|best| best.score).collect();
         let estimate = |task: &str| {
-            let values: Vec<f64> =
-                best.iter().filter_map(|best| best.tasks.get(task).copied()).collect();
+            let values: Vec<f64> = best.iter().filter_map(|best| *best.tasks.get(task)?).collect();
             (task.to_owned(), Estimate::of(&values))
         };
         Combination {
@@ -108,8 +107,8 @@ pub fn results_csv(sweep: &Sweep, results: &[RunResult]) -> Result<String, Sweep
         row.push(best.map_or_else(String::new, |best| best.epoch.to_string()));
         row.push(best.map_or_else(String::new, |best| best.score.to_string()));
         row.extend(tasks.iter().map(|task| {
-            let value = best.and_then(|best| best.tasks.get(*task));
-            value.map_or_else(String::new, f64::to_string)
+            let value = best.and_then(|best| *best.tasks.get(*task)?);
+            value.map_or_else(String::new, |value| value.to_string())
         }));
         row.push(if result.epochs > 0 { format!("{:.1}", result.seconds) } else { String::new() });
         write(row)?;

@@ -90,6 +90,7 @@ mod sweep;
 mod sweep_program;
 mod synth;
 mod tune;
+mod unlabelled;
 mod video;
 mod video_damage;
 mod video_ffmpeg;

@@ -305,6 +305,15 @@ fn results_are_read_from_folders_and_seeds_are_merged() {
     ];
     assert_eq!(rows, expected);
 
+    // A task without labels has a column without values.
+    let mut records = history(1);
+    records[0].valid.tasks[0].confusion = vec![vec![0; 4]; 4];
+    fs::write(runs[4].folder.join("history.json"), serde_json::to_vec(&records).unwrap()).unwrap();
+    let table = results_csv(&sweep, &sweep.results()).unwrap();
+    let mut fields = table.lines().nth(5).unwrap().split(',').skip(7);
+    assert_eq!(fields.next(), Some(""), "{table}");
+    assert_ne!(fields.next(), Some(""), "{table}");
+
     // A history that cannot be read is no result.
     fs::write(runs[0].folder.join("history.json"), "[").unwrap();
     let result: RunResult = sweep.results().swap_remove(0);
