@@ -26,7 +26,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::evaluate::Calibration;
-use crate::metrics::{ConfusionMatrix, mean};
+use crate::metrics::{ConfusionMatrix, METRICS, score};
 use crate::model::STAGES;
 
 /// A task's metrics over a whole split.
@@ -58,6 +58,16 @@ impl TaskRecord {
     /// 0, but say nothing.
     pub fn labelled(&self) -> Option<&Self> {
         self.has_labels().then_some(self)
+    }
+
+    /// Returns the metrics in the order of [`METRICS`]; `None` without labels.
+    pub fn metrics(&self) -> Option<[f64; METRICS.len()]> {
+        self.has_labels().then_some([
+            self.accuracy,
+            self.balanced_accuracy,
+            self.f1_weighted,
+            self.f1_macro,
+        ])
     }
 
     /// Returns a metric for charts and tables; without labels NaN, which they show as a gap or a dash.
@@ -140,10 +150,10 @@ pub(crate) fn improves(score: f64, best: f64) -> bool {
 
 impl PassRecord {
     /// Returns the mean of the tasks' balanced accuracies, by which the best checkpoint is selected.
-    /// Tasks without a known label do not count.
+    /// Tasks without a known label do not count; 0 if all are without.
     pub fn score(&self) -> f64 {
-        let labelled = self.tasks.iter().filter(|task| task.has_labels());
-        mean(labelled.map(|task| task.balanced_accuracy))
+        let balanced = |task: &TaskRecord| task.labelled().map(|task| task.balanced_accuracy);
+        score(self.tasks.iter().map(balanced)).unwrap_or(0.0)
     }
 
     /// Returns the throughput in clips per second.

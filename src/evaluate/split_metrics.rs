@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::ActionPrediction;
 use super::bootstrap::{Answers, Interval, TaskIntervals, intervals};
 use super::calibration::expected_error;
-use crate::metrics::{ClassMetrics, ConfusionMatrix, MetricsError, mean};
+use crate::metrics::{ClassMetrics, ConfusionMatrix, METRICS, MetricsError, score};
 use crate::schema::Schema;
 
 /// A split's metrics.
@@ -124,12 +124,14 @@ pub fn split_metrics(
             mistakes.sort_by(|a, b| b.probability.total_cmp(&a.probability));
             let known = Some(&matrix).filter(|all| all.total() > 0);
             let sure = Some(&decided).filter(|decided| decided.total() > 0);
+            let [accuracy, balanced_accuracy, f1_weighted, f1_macro] =
+                METRICS.map(|metric| known.map(metric.of));
             Ok(TaskMetrics {
                 task: task.name.clone(),
-                accuracy: known.map(ConfusionMatrix::accuracy),
-                balanced_accuracy: known.map(ConfusionMatrix::balanced_accuracy),
-                f1_weighted: known.map(ConfusionMatrix::f1_weighted),
-                f1_macro: known.map(ConfusionMatrix::f1_macro),
+                accuracy,
+                balanced_accuracy,
+                f1_weighted,
+                f1_macro,
                 decided: min_confidence.map(|_| Decided {
                     share: known.map(|all| decided.total() as f64 / all.total() as f64),
                     accuracy: sure.map(ConfusionMatrix::accuracy),
@@ -143,7 +145,6 @@ pub fn split_metrics(
             })
         })
         .collect::<Result<_, MetricsError>>()?;
-    let scores: Vec<f64> = tasks.iter().filter_map(|task| task.balanced_accuracy).collect();
-    let score = (!scores.is_empty()).then(|| mean(scores.into_iter()));
+    let score = score(tasks.iter().map(|task| task.balanced_accuracy));
     Ok(SplitMetrics { actions: labelled.len(), tasks, score, score_interval })
 }

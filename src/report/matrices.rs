@@ -2,7 +2,7 @@
 
 use super::TaskRecord;
 use super::caption::isolated;
-use crate::metrics::{ConfusionMatrix, MOST_CONFUSIONS, MOST_IN_MATRIX, confusions};
+use crate::metrics::{ConfusionMatrix, METRICS, MOST_CONFUSIONS, MOST_IN_MATRIX, confusions};
 
 /// Shares of a row, in per cent, from which the shades of `templates/report.css` need white figures.
 const DARK_RIGHT: u32 = 85;
@@ -131,7 +131,7 @@ pub(super) fn tables(title: &str, classes: &[String], record: &TaskRecord) -> Op
             predicted: figures.predicted,
         }
     };
-    let total = |metric: f64| with_unit(record.shown(|_| metric));
+    let totals = record.metrics().unwrap_or([f64::NAN; METRICS.len()]).map(with_unit);
     Some(TaskTables {
         name: record.task.clone(),
         title: title.to_owned(),
@@ -148,12 +148,7 @@ pub(super) fn tables(title: &str, classes: &[String], record: &TaskRecord) -> Op
             }
         },
         per_class: classes.iter().zip(matrix.per_class()).map(class).collect(),
-        totals: vec![
-            ("Balanced accuracy", total(record.balanced_accuracy)),
-            ("Accuracy", total(record.accuracy)),
-            ("Macro F1", total(record.f1_macro)),
-            ("Weighted F1", total(record.f1_weighted)),
-        ],
+        totals: METRICS.iter().map(|metric| metric.title).zip(totals).collect(),
     })
 }
 

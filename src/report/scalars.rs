@@ -1,6 +1,7 @@
 //! An epoch as a list of named scalars, for the CSV table and TensorBoard.
 
 use super::{EpochRecord, PassRecord};
+use crate::metrics::METRICS;
 
 /// Returns every scalar of an epoch with its name, which consists of the quantity, the task (if it belongs
 /// to one) and the pass, as in `loss/train`, `balanced_accuracy/action_class/valid`, `learning_rate/heads`.
@@ -26,14 +27,11 @@ fn pass_scalars(name: &str, pass: &PassRecord, all: &mut Vec<(String, Option<f64
     all.push((format!("loss/{name}"), Some(pass.loss)));
     // Tasks and annotated properties share one namespace.
     for task in pass.tasks.iter().chain(&pass.auxiliary) {
-        for (what, value) in [
-            ("loss", task.loss),
-            ("accuracy", task.accuracy),
-            ("balanced_accuracy", task.balanced_accuracy),
-            ("f1_weighted", task.f1_weighted),
-            ("f1_macro", task.f1_macro),
-        ] {
-            all.push((format!("{what}/{}/{name}", task.task), task.labelled().map(|_| value)));
+        let mut add = |what, value| all.push((format!("{what}/{}/{name}", task.task), value));
+        add("loss", task.labelled().map(|task| task.loss));
+        let values = task.metrics();
+        for (index, metric) in METRICS.iter().enumerate() {
+            add(metric.name, values.map(|values| values[index]));
         }
     }
     for (what, value) in [
