@@ -9,6 +9,7 @@ mod several;
 #[cfg(test)]
 mod testing;
 
+use burn::backend::{CubeDevice, DispatchDevice};
 use burn::tensor::Device;
 use burn::tensor::wgpu::wgpu;
 use serde::{Deserialize, Serialize};
@@ -17,14 +18,13 @@ use crate::units::plural;
 use adapters::{Adapter, adapters};
 
 pub(crate) use adapters::{AdapterTraits, adapter_traits, api_of};
-pub use faults::MemoryWatch;
-pub(crate) use faults::in_one_line;
+pub(crate) use faults::{MemoryWatch, in_one_line};
 #[cfg(test)]
 pub(crate) use faults::{simulate_failure, simulate_out_of_memory};
 pub(crate) use memory::main_memory;
 pub(crate) use read_back::read_back;
-pub(crate) use several::unknown_name;
-pub use several::{open_all, open_share};
+pub use several::open_all;
+pub(crate) use several::{open_share, unknown_name};
 #[cfg(test)]
 pub(crate) use testing::unshared;
 
@@ -99,7 +99,7 @@ impl DeviceInfo {
 
     /// Returns how our kernels store activations in half precision on this device: `native` where
     /// shaders have f16, `packed` in pairs where they do not; `no` if we have no kernels for it.
-    pub fn half_storage(&self) -> &'static str {
+    pub(crate) fn half_storage(&self) -> &'static str {
         match (self.api.as_str(), self.features.f16) {
             ("cpu" | "cuda", _) => "no",
             (_, true) => "native",
@@ -126,7 +126,8 @@ pub enum Vendor {
 
 impl Vendor {
     /// All vendors.
-    pub const ALL: [Self; 5] = [Self::Nvidia, Self::Amd, Self::Apple, Self::Intel, Self::Unknown];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Nvidia, Self::Amd, Self::Apple, Self::Intel, Self::Unknown];
 }
 
 /// Optional features of a device's shaders; all absent for devices without shaders.
@@ -150,6 +151,14 @@ pub struct Compute {
     pub info: DeviceInfo,
     /// Note for the user, one line, if the choice needs an explanation.
     pub note: Option<String>,
+}
+
+/// Returns the underlying device if it is one of CubeCL's.
+pub(crate) fn cube_device(device: &Device) -> Option<CubeDevice> {
+    match device.clone().without_autodiff().as_dispatch() {
+        DispatchDevice::Cube(device) => Some(device.clone()),
+        _ => None,
+    }
 }
 
 /// Returns why a name is unknown, and what to use instead.

@@ -54,6 +54,8 @@ pub mod report;
 pub mod runs;
 pub mod schema;
 pub mod serve;
+#[doc(hidden)]
+pub mod shaders;
 mod sheet;
 pub mod sweep;
 pub mod synth;

@@ -93,7 +93,8 @@ pub fn folder() -> Option<PathBuf> {
 }
 
 /// Finds the fastest variant for each job, in the file in `folder` or by timing all of them with
-/// activations in half precision or in f32; the device uses it from then on. `proceed` is called
+/// activations in half precision or in f32. The device uses it from then on, until a run opens the
+/// device ([`crate::train::run`]), whose results depend on its own options. `proceed` is called
 /// after each job and returns whether to continue with the next one. `None` if the device has no
 /// variants (CPU, CUDA).
 ///

@@ -5,9 +5,10 @@ use burn::backend::wgpu::CubeBackend;
 use burn::tensor::{Device, Tensor};
 use polyview_cpu::augment::{AugmentError, AugmentJob, BITS, Clip, Frames, Geometry};
 
+use crate::device::cube_device;
 use crate::kernels::layout::{Layout, Record, array_words, wgsl_struct};
 use crate::kernels::plan::{self, DeviceLimits, Launch, Shader, Slot, fill};
-use crate::kernels::{Implementation, cube_device, launch};
+use crate::kernels::{Implementation, launch};
 
 /// Invocations per workgroup on every device, a multiple of all known subgroup sizes.
 const GROUP: u32 = 64;

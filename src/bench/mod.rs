@@ -11,8 +11,8 @@ mod steps;
 use burn::tensor::{Device, ExecutionError, TensorReadError};
 
 use crate::conv::ConvShape;
-use crate::device::{MemoryWatch, in_one_line, main_memory};
-use crate::kernels::{PlanError, cube_device};
+use crate::device::{MemoryWatch, cube_device, in_one_line, main_memory};
+use crate::kernels::PlanError;
 use crate::model::{
     Backbone, BackboneKind, Init, MemoryEstimate, PartShapes, StageSet, parameter_count,
 };
@@ -24,7 +24,8 @@ pub(crate) use peak::PeakKernel;
 pub use peak::{PeakError, chains_on_wgpu, peak};
 pub use roofline::{Bound, CARDS, Card, LayerWork, NormWork, Part, Roofline};
 pub use scaling::{LINKS, Link, Scaled, exchange, simulate};
-pub use several::{SeveralTimes, device_counts};
+pub use several::SeveralTimes;
+pub(crate) use several::device_counts;
 pub use steps::{StepMemory, StepTimes};
 
 /// Configuration of a benchmark.
@@ -60,7 +61,7 @@ pub enum BenchError {
     #[error("batch normalisation of this many clips: {0}")]
     Norm(#[from] PlanError),
     /// A device cannot hold this many clips.
-    #[error("a device is out of memory: try fewer --clips, or smaller ones")]
+    #[error("a device is out of memory")]
     OutOfMemory,
     /// A step on several devices failed.
     #[error(transparent)]

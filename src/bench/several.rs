@@ -32,7 +32,7 @@ pub struct SeveralTimes {
 }
 
 /// Returns the numbers of devices to time: powers of two, and all.
-pub fn device_counts(all: usize) -> Vec<usize> {
+pub(crate) fn device_counts(all: usize) -> Vec<usize> {
     let powers = std::iter::successors(Some(1), |count| Some(2 * count));
     powers.take_while(|count| *count < all).chain([all]).collect()
 }

@@ -5,15 +5,16 @@ use std::error::Error;
 use std::io;
 
 use super::{EXIT_FAILURE, EXIT_USAGE, Failure};
+use crate::bench::BenchError;
 use crate::checkpoint::CheckpointError;
 use crate::cluster::ClusterError;
-use crate::config::ConfigError;
-use crate::data::{DataError, DatasetError};
+use crate::config::{ConfigError, OptionError};
 use crate::device::DeviceError;
 use crate::evaluate::EvaluateError;
 use crate::serve::ServeError;
 use crate::sweep::SweepError;
 
+mod data;
 mod train;
 
 /// An error that reaches the user as one line: what, where, what to do.
@@ -21,6 +22,11 @@ pub(super) trait Advice: Error {
     /// Returns the option whose value the error's message begins with.
     fn option(&self) -> Option<&'static str> {
         None
+    }
+
+    /// Returns what precedes the error's message on a command line.
+    fn prefix(&self) -> String {
+        self.option().map_or_else(String::new, |option| format!("{option} "))
     }
 
     /// Returns what the user can do about the error.
@@ -36,9 +42,8 @@ pub(super) trait Advice: Error {
 
 /// Formats an error as one line: `--option value: what is wrong; what to do`.
 pub(super) fn message(error: &impl Advice) -> String {
-    let option = error.option().map_or_else(String::new, |option| format!("{option} "));
     let advice = error.advice().map_or_else(String::new, |advice| format!("; {advice}"));
-    format!("{option}{error}{advice}")
+    format!("{}{error}{advice}", error.prefix())
 }
 
 impl<E: Advice> From<E> for Failure {
@@ -106,74 +111,6 @@ impl Advice for ClusterError {
     }
 }
 
-impl Advice for DataError {
-    fn advice(&self) -> Option<String> {
-        match self {
-            Self::NoRoot { .. } => Some("give the data set's folder as --dataset-root".to_owned()),
-            Self::OneSplit { .. } => Some(
-                "give the folder above it as --dataset-root (--format folders treats its folders as \
-                 classes; --format manifest or list reads a table or a list in it)"
-                    .to_owned(),
-            ),
-            // A run always uses these two splits, whatever its --split says.
-            Self::NoSplit { split, .. } if split != "train" && split != "valid" => {
-                Some("give one of them with --split".to_owned())
-            }
-            Self::NoSplits { .. }
-            | Self::UnknownSplit { .. }
-            | Self::NoSplit { .. }
-            | Self::Layout { .. }
-            | Self::Line { .. }
-            | Self::Schema(_)
-            | Self::Io { .. }
-            | Self::Json { .. } => None,
-        }
-    }
-
-    fn status(&self) -> u8 {
-        match self {
-            Self::Schema(_) => EXIT_USAGE,
-            _ => EXIT_FAILURE,
-        }
-    }
-}
-
-impl Advice for DatasetError {
-    fn option(&self) -> Option<&'static str> {
-        match self {
-            Self::Annotations(error) => error.option(),
-            _ => None,
-        }
-    }
-
-    fn advice(&self) -> Option<String> {
-        match self {
-            Self::Annotations(error) => error.advice(),
-            Self::NoActions { .. } => Some("`polyview check-data` lists the reasons".to_owned()),
-            Self::Unlabelled { .. } => Some(
-                "training and validation need labels: add them, or leave the split out, and part of the \
-                 training split is held out instead"
-                    .to_owned(),
-            ),
-            Self::BeyondClips { .. } => Some(
-                "give an earlier --start-frame and --end-frame, or --window center for any length"
-                    .to_owned(),
-            ),
-            Self::Worker => Some("--num-workers 0 shows where".to_owned()),
-            Self::TooManyUnreadable { .. } => {
-                Some("`polyview check-data` lists all of them".to_owned())
-            }
-        }
-    }
-
-    fn status(&self) -> u8 {
-        match self {
-            Self::Annotations(error) => error.status(),
-            _ => EXIT_FAILURE,
-        }
-    }
-}
-
 impl Advice for CheckpointError {
     fn option(&self) -> Option<&'static str> {
         match self {
@@ -237,6 +174,19 @@ impl Advice for EvaluateError {
     }
 }
 
+impl Advice for BenchError {
+    fn advice(&self) -> Option<String> {
+        match self {
+            Self::OutOfMemory => Some("try fewer --clips, or smaller ones".to_owned()),
+            Self::Device(_)
+            | Self::Read(_)
+            | Self::TooSmall(_)
+            | Self::Norm(_)
+            | Self::Train(_) => None,
+        }
+    }
+}
+
 impl Advice for ServeError {
     fn advice(&self) -> Option<String> {
         match self {
@@ -287,7 +237,26 @@ impl Advice for SweepError {
     }
 }
 
+impl Advice for OptionError {
+    fn prefix(&self) -> String {
+        "--".to_owned()
+    }
+
+    fn status(&self) -> u8 {
+        EXIT_USAGE
+    }
+}
+
 impl Advice for ConfigError {
+    fn prefix(&self) -> String {
+        match self {
+            Self::Option(error) => error.prefix(),
+            Self::Required { .. } => "--".to_owned(),
+            Self::File { .. } => "--config ".to_owned(),
+            Self::Schema(_) => String::new(),
+        }
+    }
+
     fn status(&self) -> u8 {
         EXIT_USAGE
     }
@@ -298,6 +267,7 @@ mod tests {
     use std::io;
 
     use super::*;
+    use crate::data::{DataError, DatasetError};
     use crate::train::TrainError;
 
     fn data(error: DataError) -> TrainError {
@@ -323,6 +293,19 @@ mod tests {
                 "data: no such folder; give the data set's folder as --dataset-root",
             ),
             (
+                data(DataError::NothingToDivide { root: "data".into() }),
+                "data: has the splits train and valid, so that there is nothing to divide; leave --split \
+                 out, or give --fold, which makes new ones from them",
+            ),
+            (
+                data(DataError::NoClasses { path: "data".into(), reasons: "there is none".into() }),
+                "data: no field has classes to learn (there is none); give a schema with --schema",
+            ),
+            (
+                data(DataError::HasTest { root: "data".into() }),
+                "data: has a test split, so that only train and valid can be made; give --split two shares",
+            ),
+            (
                 TrainError::Data(DatasetError::Worker),
                 "a decoding thread panicked; --num-workers 0 shows where",
             ),
@@ -345,6 +328,20 @@ mod tests {
         ] {
             assert_eq!(message(&error), expected);
             assert_eq!(Failure::from(error).status, EXIT_FAILURE);
+        }
+        for (error, expected) in [
+            (
+                TrainError::FewActions { lanes: 3, actions: 2 },
+                "3 lanes need a batch of at least 3 actions, but it has 2; use a larger --batch-size, fewer \
+                 --lanes or fewer devices",
+            ),
+            (
+                TrainError::Config(OptionError::new("lr", "abc", "must be a number").into()),
+                "--lr abc: must be a number",
+            ),
+        ] {
+            assert_eq!(message(&error), expected);
+            assert_eq!(Failure::from(error).status, EXIT_USAGE);
         }
         let failure = output_failure("--out", &full());
         assert!(failure.message.starts_with("--out run/best.safetensors: cannot be written"));

@@ -67,12 +67,12 @@ pub(super) struct AugmentArgs {
 
 impl AugmentArgs {
     pub(super) fn run(&self) -> CommandResult {
-        let options = self.augmentation.clone().resolve().map_err(Failure::usage)?;
+        let options = self.augmentation.clone().resolve()?;
         let source = self.source.open()?;
         let schema = source.schema();
         let size = [self.img_height, self.img_width];
         let clips = self.window.clips();
-        let window = clips.window(schema).map_err(Failure::usage)?;
+        let window = clips.window(schema)?;
         let dataset = Dataset::of_source(&source, &self.split, window, size, None)?;
         let index = self.find(&dataset)?;
         for (option, path, extension) in

@@ -39,7 +39,7 @@ impl AveragingArgs {
                 "the window {window} has a fixed place in a clip: add --window dense or segments, \
                  which are spread over all of it"
             );
-            return Err(Failure::usage(OptionError::new("test-clips", clips, reason)));
+            return Err(OptionError::new("test-clips", clips, reason).into());
         }
         Ok(Averaging { clips, three_crops: self.test_crops == 3, flip: self.flip_test })
     }

@@ -8,7 +8,7 @@ use clap::Args;
 use super::out_file::{check_out_file, protect_data_set, write_png};
 use super::sampled_window::SampledWindow;
 use super::source::SourceArgs;
-use super::{CommandResult, Failure, Terminal, print_json, print_text};
+use super::{CommandResult, Terminal, print_json, print_text};
 use crate::config::PartitionChoice;
 use crate::data::check::check_dataset;
 use crate::data::video::verify_clip;
@@ -35,7 +35,7 @@ impl CheckDataArgs {
     pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
         let source = self.source.open_with(self.partition.partition())?;
         let clips = self.window.clips();
-        let window = clips.window(source.schema()).map_err(Failure::usage)?;
+        let window = clips.window(source.schema())?;
         if let Some(path) = &self.sheet {
             // Checked first, because checking the data can take hours.
             check_out_file("--sheet", path, "png")?;

@@ -119,7 +119,7 @@ fn text(table: &RunTable) -> String {
         parts.push("\nover seeds and folds: runs whose other options are equal".to_owned());
         parts.push(means(table, &tasks).to_string());
         parts.push(format!(
-            "mean ± standard error; difference: in score to {}, over pairs of\nruns with the same seed and fold",
+            "mean ± standard error; difference: in score to {}, over pairs of\nruns with the same seed and fold, on the tasks and actions that both have",
             reference.name
         ));
     }

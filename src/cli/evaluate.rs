@@ -3,49 +3,39 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::advice::output_failure;
 use super::out_file::{check_writable, protect_checkpoint, protect_data_set, protect_other_file};
-use super::trained::{Trained, TrainedArgs, averaged};
+use super::trained::{Trained, TrainedArgs};
 use super::visible::visible_line;
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
-use crate::atomic_file::linked;
-use crate::checkpoint::write_text;
 use crate::data::Dataset;
-use crate::data::json::{Json, parse};
 use crate::data::source::Format;
-use crate::evaluate::official::{self, Evaluation};
 use crate::evaluate::{
-    Decided, Interval, SplitMetrics, TaskIntervals, TaskMetrics, are_predictions, predict_dataset,
-    predictions_csv, split_metrics, write_predictions,
+    Decided, Interval, SplitMetrics, TaskIntervals, TaskMetrics, are_predictions,
 };
-use crate::half::Precision;
 use crate::metrics::{MOST_CONFUSIONS, MOST_IN_MATRIX, confusions};
 use crate::options::{choice, whole};
 use crate::units::{metric, plural};
 
 mod divided;
+mod official;
+mod predicted;
 
-/// Options that have no meaning when a prediction file is evaluated.
-const NETWORK_OPTIONS: [&str; 12] = [
-    "checkpoint",
-    "dataset_root",
-    "format",
-    "split",
-    "mistakes",
-    "schema",
-    "uncalibrated",
-    "class_thresholds",
-    "min_confidence",
-    "test_clips",
-    "test_crops",
-    "flip_test",
-];
+use predicted::Predicted;
+
+/// Options that have a meaning when a prediction file is evaluated; all others are about a network.
+const OF_A_FILE: [&str; 3] = ["ground_truth", "predictions", "json"];
+
+/// Makes `--ground-truth` refuse every option of `evaluate` that it would ignore.
+pub(super) fn refuse_ignored(evaluate: clap::Command) -> clap::Command {
+    let ids = evaluate.get_arguments().map(|option| option.get_id().clone());
+    let ignored: Vec<_> = ids.filter(|id| !OF_A_FILE.contains(&id.as_str())).collect();
+    evaluate.mut_arg("ground_truth", |option| option.conflicts_with_all(ignored))
+}
 
 /// Command-line options.
 #[derive(Debug, Args)]
@@ -63,9 +53,8 @@ pub(super) struct EvaluateArgs {
     /// evaluator. With --ground-truth: the predictions to evaluate
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
-    /// Annotations to evaluate a prediction file against, without a network
+    /// Annotations of SoccerNet-MVFoul to evaluate a prediction file against, without a network
     #[arg(long, value_name = "FILE", requires = "predictions")]
-    #[arg(conflicts_with_all = NETWORK_OPTIONS)]
     ground_truth: Option<PathBuf>,
     /// Wrong predictions to list per task
     #[arg(long, value_name = "N", value_parser = whole, default_value_t = 5)]
@@ -81,17 +70,7 @@ pub(super) struct EvaluateArgs {
 impl EvaluateArgs {
     pub(super) fn run(&self, terminal: &Terminal) -> CommandResult {
         if let (Some(truth), Some(predictions)) = (&self.ground_truth, &self.predictions) {
-            let (truth, predictions) = (read(truth)?, read(predictions)?);
-            for oddity in official::oddities(&truth, &predictions) {
-                log::warn!("{oddity}");
-            }
-            let evaluation = official::evaluate(&truth, &predictions);
-            if self.json {
-                print_json(&official_json(&evaluation))?;
-            } else {
-                print_text(&official_text(&evaluation))?;
-            }
-            return Ok(ExitCode::SUCCESS);
+            return official::evaluate_file(truth, predictions, self.json);
         }
         let Some(checkpoint) = &self.trained.checkpoint else {
             return Err(Failure::usage(
@@ -110,115 +89,58 @@ impl EvaluateArgs {
             protect_checkpoint("--predictions", path, checkpoint)?;
         }
         let trained = self.trained.open(checkpoint)?;
-        let about = trained.describe();
-        let Trained { net, info, input, schema, compute, options, .. } = trained;
-        let source = divided::open(root, self.format, &schema, &info, &self.split)?;
-        let (split, views) = (&self.split, input.max_views);
-        let dataset = Dataset::of_source(&source, split, input.window, input.size, views);
-        let dataset = Arc::new(dataset?.tolerating_unreadable());
-        if let Some(path) = &self.predictions {
-            protect_data_set("--predictions", path, &source)?;
-            protect_other_file("--predictions", path, "a file of predictions", are_predictions)?;
-        }
+        let dataset = self.open_split(root, &trained)?;
         terminal.line(&format!(
-            "{about}; {} split: {}, {}",
+            "{}; {} split: {}, {}",
+            trained.describe(),
             dataset.split,
             plural(dataset.samples.len(), "action"),
             plural(dataset.views(), "view")
         ));
-        let bar = terminal.counter("actions");
-        bar.set_length((dataset.samples.len() * options.averaging.passes()) as u64);
-        let mut progress = |actions, _| bar.set_position(actions as u64);
-        let predicted = predict_dataset(&net, &dataset, &options, &compute.device, &mut progress);
-        bar.finish_and_clear();
-        let predicted = predicted?;
-        let unreadable = dataset.unreadable().len();
-        if unreadable > 0 {
-            log::warn!(
-                "{unreadable} of the {} views of the {} split cannot be read; the results are for the others",
-                dataset.views(),
-                dataset.split
-            );
-        }
-        let (averaged, note) = averaged(&predicted);
-        note.iter().for_each(|note| terminal.line(note));
-        let labels: Vec<Vec<usize>> = predicted
-            .iter()
-            .map(|action| (0..schema.tasks.len()).map(|task| action.predicted(task)).collect())
-            .collect();
-        let pairs = predicted.iter().zip(&labels).map(|(p, l)| (p.action.as_str(), l.as_slice()));
-        let predictions =
-            write_predictions(&schema, &dataset.split, pairs).map_err(Failure::runtime)?;
+        let predicted = Predicted::predict(trained, dataset, terminal)?;
+        let file = predicted.file()?;
         if let Some(path) = &self.predictions {
-            let is_table = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
-            let written = if is_table {
-                write_text(&linked(path), predictions_csv(&schema, &predicted))
-            } else {
-                write_text(&linked(path), serde_json::to_string_pretty(&predictions))
-            };
-            written.map_err(|error| output_failure("--predictions", &error))?;
+            predicted.write(path, &file)?;
             terminal.line(&format!("predictions: {}", path.display()));
         }
-        let report = |figures: Option<&SplitMetrics>| {
-            json!({
-                "split": dataset.split,
-                "device": compute.info,
-                "precision": Precision::of(net.backbone.is_half()),
-                "averaged": averaged,
-                "unreadable_views": unreadable,
-                "figures": figures,
-            })
-        };
-        if !dataset.annotations.labelled {
-            terminal.line("the split has no labels, so there are no metrics");
-            if self.json {
-                print_json(&report(None))?;
-            }
-            return Ok(ExitCode::SUCCESS);
-        }
-        let mut metrics = split_metrics(&schema, &predicted, self.trained.min_confidence)
-            .map_err(Failure::runtime)?;
-        for task in &mut metrics.tasks {
-            task.mistakes.truncate(self.mistakes);
-        }
-        // The leaderboard's rules apply to its own data set only.
-        let official = match &dataset.annotations.file {
-            Some(truth) if schema.official => Some(official::evaluate(&read(truth)?, &predictions)),
-            _ => None,
-        };
-        if self.json {
-            let mut value = report(Some(&metrics));
-            if let Some(official) = &official {
-                value["official"] = official_json(official);
-            }
-            print_json(&value)?;
-        } else {
-            let mut text = metrics_text(&metrics);
-            if let Some(official) = &official {
-                let _ = write!(text, "\n\n{}", official_text(official));
-            }
-            print_text(&text)?;
-        }
+        self.print(&predicted, &file, terminal)?;
         Ok(ExitCode::SUCCESS)
     }
-}
 
-fn read(path: &Path) -> Result<Value, Failure> {
-    let fail = |error: String| Failure::runtime(format!("{}: {error}", path.display()));
-    let bytes = std::fs::read(path).map_err(|error| fail(error.to_string()))?;
-    let is_table = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("csv"));
-    let parsed = parse::<Json>(&bytes).map_err(|error| match is_table {
-        true => fail(
-            "predictions and annotations of SoccerNet's evaluator are JSON, and this is a table; give a \
-             file that `evaluate --checkpoint FILE --predictions NAME.json` wrote"
-                .to_owned(),
-        ),
-        false => fail(error.to_string()),
-    })?;
-    for oddity in parsed.oddities {
-        log::warn!("{}: {oddity}", path.display());
+    /// Opens the split to evaluate. Refuses to write predictions over its files.
+    fn open_split(&self, root: &Path, trained: &Trained) -> Result<Dataset, Failure> {
+        let Trained { info, input, schema, .. } = trained;
+        let source = divided::open(root, self.format, schema, info, &self.split)?;
+        let (window, size, views) = (input.window, input.size, input.max_views);
+        let dataset = Dataset::of_source(&source, &self.split, window, size, views)?;
+        if let Some(path) = &self.predictions {
+            protect_data_set("--predictions", path, &source)?;
+            protect_other_file("--predictions", path, "a file of predictions", are_predictions)?;
+        }
+        Ok(dataset)
     }
-    Ok(parsed.value.into())
+
+    /// Prints the metrics of the predictions, whose file is `file`.
+    fn print(
+        &self,
+        predicted: &Predicted,
+        file: &Value,
+        terminal: &Terminal,
+    ) -> Result<(), Failure> {
+        let Some(metrics) = predicted.metrics(self.trained.min_confidence, self.mistakes)? else {
+            terminal.line("the split has no labels, so there are no metrics");
+            return if self.json { print_json(&predicted.json(None, None)) } else { Ok(()) };
+        };
+        let official = predicted.official(file)?;
+        if self.json {
+            return print_json(&predicted.json(Some(&metrics), official.as_ref()));
+        }
+        let mut text = metrics_text(&metrics);
+        if let Some(official) = &official {
+            let _ = write!(text, "\n\n{}", official::text(official));
+        }
+        print_text(&text)
+    }
 }
 
 fn table(header: Vec<String>) -> Table {
@@ -325,47 +247,48 @@ fn confusion(task: &TaskMetrics) -> Table {
     table
 }
 
-fn official_text(evaluation: &Evaluation) -> String {
-    let mut table = table(
-        ["official evaluator, %", "official", "over the classes that occur"]
-            .map(str::to_owned)
-            .to_vec(),
-    );
-    let over_occurring = evaluation.over_occurring.named();
-    for (index, (name, value)) in over_occurring.iter().enumerate() {
-        let official = match &evaluation.official {
-            Ok(scores) => format!("{:.6}", scores.named()[index].1),
-            Err(_) => "exception".to_owned(),
-        };
-        table.add_row([(*name).to_owned(), official, format!("{value:.6}")]);
-    }
-    let mut text = table.to_string();
-    if let Err(error) = &evaluation.official {
-        let _ = write!(text, "\nthe official evaluator raises an exception: {error}");
-    }
-    for note in &evaluation.notes {
-        let _ = write!(text, "\n{note}");
-    }
-    if !evaluation.not_predicted.is_empty() {
-        let actions = plural(evaluation.not_predicted.len(), "action");
-        let _ = write!(text, "\n{actions} without a prediction, counted as wrong");
-    }
-    text
-}
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
 
-/// Returns the official figures as JSON, in which NaN becomes null.
-fn official_json(evaluation: &Evaluation) -> Value {
-    let scores = |scores: &official::Scores| -> Value {
-        scores.named().into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect()
-    };
-    let official = match &evaluation.official {
-        Ok(values) => scores(values),
-        Err(error) => json!({ "exception": error.to_string() }),
-    };
-    json!({
-        "official": official,
-        "over_occurring": scores(&evaluation.over_occurring),
-        "notes": evaluation.notes,
-        "not_predicted": evaluation.not_predicted,
-    })
+    use clap::error::ErrorKind;
+
+    use super::*;
+    use crate::cli::{command, usage};
+
+    #[test]
+    fn options_of_a_network_are_refused_for_a_prediction_file() {
+        let command = command();
+        let evaluate = command.find_subcommand("evaluate").expect("the command exists");
+        let file = ["polyview", "evaluate", "--ground-truth", "a.json", "--predictions", "b.json"];
+        let mut refused = 0;
+        for option in evaluate.get_arguments() {
+            if OF_A_FILE.contains(&option.get_id().as_str()) {
+                continue;
+            }
+            let name = format!("--{}", option.get_long().expect("every option has a long name"));
+            let takes_value = option.get_action().takes_values();
+            // One of these is a valid value.
+            let values = ["3", "0.5", "112", "auto", "folders", "dense", "x"];
+            let (args, error) = values
+                .iter()
+                .find_map(|value| {
+                    let typed = [name.as_str(), value];
+                    let typed = if takes_value { &typed[..] } else { &typed[..1] };
+                    let args: Vec<OsString> = file.iter().chain(typed).map(Into::into).collect();
+                    let error = command.clone().try_get_matches_from(&args).err()?;
+                    let is_valid = !matches!(
+                        error.kind(),
+                        ErrorKind::ValueValidation | ErrorKind::InvalidValue
+                    );
+                    is_valid.then_some((args, error))
+                })
+                .unwrap_or_else(|| panic!("{name} is accepted"));
+            assert_eq!(error.kind(), ErrorKind::ArgumentConflict, "{name}: {error}");
+            let line = usage::one_line(&error, &args, &command);
+            assert_eq!(line, format!("--ground-truth: cannot be used with {name}"));
+            refused += 1;
+        }
+        assert!(refused > 20, "{refused}");
+    }
 }

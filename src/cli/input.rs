@@ -56,7 +56,7 @@ impl InputArgs {
     }
 
     fn replace_window(&self, window: &mut Window) -> Result<(), Failure> {
-        let typed = self.window.over(*window).map_err(Failure::usage)?;
+        let typed = self.window.over(*window)?;
         match (*window, typed) {
             (Window::Frames { mut start, mut end }, Window::Frames { start: first, end: last })
                 if self.window.window.is_none() =>

@@ -88,7 +88,7 @@ enum Command {
     Synth(synth::SynthArgs),
     /// Draw a contact sheet of what the augmentation does to an action
     Augment(Box<augment::AugmentArgs>),
-    /// Evaluate a checkpoint on a split, or any prediction file
+    /// Evaluate a checkpoint on a split, or a prediction file of SoccerNet-MVFoul
     Evaluate(Box<evaluate::EvaluateArgs>),
     /// Compare runs: results, options that differ, differences with their intervals
     Compare(compare::CompareArgs),
@@ -147,7 +147,8 @@ fn command() -> clap::Command {
     };
     let command = Cli::command()
         .mut_subcommands(|subcommand| subcommand.allow_negative_numbers(true))
-        .mut_subcommand("lr-find", hidden);
+        .mut_subcommand("lr-find", hidden)
+        .mut_subcommand("evaluate", evaluate::refuse_ignored);
     let command = CHECKPOINT_COMMANDS.into_iter().fold(command, |command, name| {
         command.mut_subcommand(name, |subcommand| {
             subcommand.mut_arg("window", |option| {

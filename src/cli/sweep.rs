@@ -17,7 +17,8 @@ use super::{
 use crate::metrics::Estimate;
 use crate::options::at_least;
 use crate::sweep::{
-    Best, Combination, Run, RunResult, Status, Sweep, SweepEvent, TABLE, combinations,
+    Best, Combination, Run, RunResult, Scored, Status, Sweep, SweepEvent, TABLE, combinations,
+    scored,
 };
 use crate::units::plural;
 
@@ -146,7 +147,7 @@ fn results_json(runs: &[Run], results: &[RunResult], combinations: &[Combination
     json!({ "runs": runs, "combinations": combinations })
 }
 
-/// Builds the table of combinations, best first.
+/// Builds the table of combinations, in their order.
 fn table(combinations: &[Combination]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
@@ -218,16 +219,91 @@ fn summary(sweep: &Sweep, results: &[RunResult]) -> String {
             parts.push(format!("{count} {status}"));
         }
     }
-    let seeds = if sweep.runs.iter().any(|run| run.seed.is_some()) {
-        "; mean ±\nstandard error over the seeds of finished runs"
+    let repeated: Vec<String> = sweep.repeated().map(|option| format!("{option}s")).collect();
+    let means = if repeated.is_empty() {
+        String::new()
     } else {
-        ""
+        format!("; mean ±\nstandard error over the {} of finished runs", repeated.join(" and "))
+    };
+    let over = match scored(results) {
+        Scored::All => String::new(),
+        Scored::Common(tasks) => {
+            format!("\nscore: over {} only, as not all runs have the other tasks", tasks.join(", "))
+        }
+        Scored::Own => {
+            "\nin the file's order: the runs have no task in common, so that their scores \
+                        cannot be compared"
+                .to_owned()
+        }
     };
     format!(
-        "score and each task's balanced accuracy in the epoch with the best score{seeds}\n\n{}: {}\n\
-         table of all runs: {}",
+        "score and each task's balanced accuracy in the epoch with the best score{means}{over}\n\n\
+         {}: {}\ntable of all runs: {}",
         plural(results.len(), "run"),
         parts.join(", "),
         sweep.out.join(TABLE).display()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loaded(folder: &std::path::Path, text: &str) -> Sweep {
+        let path = folder.join("sweep.toml");
+        std::fs::write(&path, text).expect("a file");
+        Sweep::load(&path, &folder.join("out")).expect("a sweep")
+    }
+
+    #[test]
+    fn the_caption_names_what_is_averaged() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (seeds, grid, expected) in [
+            ("", "lr = [1e-3]", None),
+            ("seeds = [0, 1]", "lr = [1e-3]", Some("over the seeds of")),
+            ("", "fold = [\"1/2\", \"2/2\"]", Some("over the folds of")),
+            ("seeds = [0, 1]", "fold = [\"1/2\", \"2/2\"]", Some("over the seeds and folds of")),
+        ] {
+            let text = format!("{seeds}\n[base]\ndataset-root = \"data\"\n[grid]\n{grid}\n");
+            let sweep = loaded(folder.path(), &text);
+            let shown = summary(&sweep, &sweep.results());
+            match expected {
+                Some(expected) => assert!(shown.contains(expected), "{shown}"),
+                None => assert!(!shown.contains("mean ±"), "{shown}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_caption_names_the_tasks_of_the_scores() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let sweep = loaded(folder.path(), "[base]\ndataset-root = \"data\"\n[grid]\nlr = [1, 2]\n");
+        let result = |tasks: &[&str]| RunResult {
+            status: Status::Finished,
+            reason: None,
+            epochs: 1,
+            seconds: 1.0,
+            best: Some(Best {
+                epoch: 1,
+                score: 0.5,
+                tasks: tasks.iter().map(|task| ((*task).to_owned(), 0.5)).collect(),
+            }),
+        };
+        for (tasks, expected) in [
+            ([&["a", "b"][..], &["b", "a"][..]], None),
+            ([&["a", "b"][..], &["b"][..]], Some("score: over b only")),
+            (
+                [&["a"][..], &["b"][..]],
+                Some("in the file's order: the runs have no task in common"),
+            ),
+        ] {
+            let shown = summary(&sweep, &tasks.map(result));
+            match expected {
+                Some(expected) => assert!(shown.contains(expected), "{shown}"),
+                None => {
+                    assert!(!shown.contains("score: ") && !shown.contains("order: "), "{shown}")
+                }
+            }
+        }
+    }
 }

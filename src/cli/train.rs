@@ -9,13 +9,14 @@ use std::time::Duration;
 use clap::{Args, Command, FromArgMatches};
 use serde_json::json;
 
+use super::advice::message;
 use super::compare_freezing;
 use super::quoted::quoted;
 use super::{CommandResult, EXIT_INTERRUPTED, Failure, Terminal};
 use crate::checkpoint::LAST;
 use crate::cluster::Cluster;
 use crate::config::{AUTO, Config, Typed};
-use crate::options::{choice, choices, long_names_of, option_error};
+use crate::options::{Spelling, choice, choices, long_names_of, option_error};
 use crate::report::{Event, Observer};
 use crate::train::{self, TrainError};
 
@@ -66,8 +67,8 @@ pub fn train_config(
     let known = long_names_of(&command);
     let matches = command.try_get_matches_from(args);
     let typed = matches.and_then(|matches| TrainArgs::from_arg_matches(&matches));
-    let typed = typed.map_err(|error| option_error(&error, &known).to_string())?;
-    Config::resolve(typed.config.as_deref(), typed.options).map_err(|error| error.to_string())
+    let typed = typed.map_err(|error| message(&option_error(&error, &known, Spelling::Dashed)))?;
+    Config::resolve(typed.config.as_deref(), typed.options).map_err(|error| message(&error))
 }
 
 /// Refuses to start from scratch if the run to resume is in the folder of the configuration file, which

@@ -6,9 +6,10 @@ use std::path::Path;
 use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use super::advice::message;
 use super::quoted::quoted;
 use crate::checkpoint::BEST;
-use crate::options::{long_names_of, option_error};
+use crate::options::{Spelling, long_names_of, option_error};
 
 /// Formats clap's error about these arguments as one line: for an option, in the form used everywhere;
 /// otherwise the first line of clap's message. `all` is the program's command with its subcommands.
@@ -26,7 +27,7 @@ pub(super) fn one_line(error: &clap::Error, args: &[OsString], all: &Command) ->
                 .filter(|arg| arg.is_global_set())
                 .filter_map(|arg| arg.get_long().map(str::to_owned)),
         );
-        return option_error(error, &known).to_string();
+        return message(&option_error(error, &known, Spelling::Dashed));
     }
     if error.kind() == ErrorKind::UnknownArgument
         && let Some((what, option)) = option_for(argument, typed, args)

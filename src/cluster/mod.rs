@@ -285,9 +285,8 @@ impl Cluster {
                 _ => std::thread::sleep(Duration::from_millis(1)),
             }
         };
-        if let Err(error) = self.mpi.transfer(sends, receives, &mut wait) {
-            self.abort(&error.to_string(), FAILED);
-        }
+        self.mpi
+            .transfer(sends, receives, &mut wait, &|error| self.abort(&error.to_string(), FAILED));
         traffic.time += began.elapsed();
         self.traffic.set(traffic);
     }
@@ -301,7 +300,7 @@ impl Cluster {
         let seconds = self.timeout.as_secs();
         let names = names.join(", ");
         let message =
-            format!("no answer from {names} for {seconds} s (--rank-timeout): aborting the job");
+            format!("no answer from {names} for {seconds} s (rank-timeout): aborting the job");
         self.abort(&message, FAILED)
     }
 

@@ -239,27 +239,44 @@ impl Mpi {
 
     /// Performs all of these sends and receives, each to or from a rank. Until all are done, `wait`
     /// is called repeatedly with the ranks that are still waited for and whether an operation has
-    /// completed since the last call. It must not unwind. After an error the process must end.
+    /// completed since the last call. After an error, `failed` is called to end the process: MPI may still
+    /// use the bytes. For the same reason the process is aborted if that returns, or if either of them
+    /// panics.
     pub(super) fn transfer(
         &self,
         sends: &[(usize, &[u8])],
         receives: Vec<(usize, &mut [u8])>,
         wait: &mut dyn FnMut(&[usize], bool),
-    ) -> Result<(), ClusterError> {
-        /// Aborts the process on a panic, as MPI may still use the bytes.
+        failed: &dyn Fn(&ClusterError),
+    ) {
+        /// Aborts the process unless it is forgotten.
         struct Pending;
         impl Drop for Pending {
             fn drop(&mut self) {
-                if std::thread::panicking() {
-                    std::process::abort();
-                }
+                std::process::abort();
             }
         }
-        let _pending = Pending;
+        let pending = Pending;
+        // SAFETY: the slices are borrowed until this function returns, which it only does after a success.
+        match unsafe { self.perform(sends, receives, wait) } {
+            Ok(()) => std::mem::forget(pending),
+            Err(error) => failed(&error),
+        }
+    }
+
+    /// Does the work of [`Mpi::transfer`].
+    ///
+    /// # Safety
+    /// After an error or a panic the slices must stay valid and untouched until the process ends.
+    unsafe fn perform(
+        &self,
+        sends: &[(usize, &[u8])],
+        receives: Vec<(usize, &mut [u8])>,
+        wait: &mut dyn FnMut(&[usize], bool),
+    ) -> Result<(), ClusterError> {
         let mut open: Vec<(usize, Request)> = Vec::new();
         let mut start = |rank: usize, bytes: Bytes| {
-            // SAFETY: the slices are borrowed until this function returns, which is when all
-            // requests are done, or after an error, when the process ends soon.
+            // SAFETY: all requests are done when this function succeeds; otherwise guaranteed by the caller.
             let request = call!(self, functions => unsafe { functions.start(bytes, rank, TAG) })?;
             open.push((rank, request));
             Ok(())
@@ -275,23 +292,27 @@ impl Mpi {
             }
         }
         while !open.is_empty() {
-            let (before, mut failure) = (open.len(), None);
-            open.retain_mut(|(_, request)| {
-                call!(self, functions => functions.test(request)).map_or_else(
-                    |error| {
-                        failure = Some(error);
-                        true
-                    },
-                    |done| !done,
-                )
-            });
-            if let Some(error) = failure {
-                return Err(error);
-            }
+            let before = open.len();
+            self.drop_done(&mut open)?;
             let ranks: Vec<usize> = open.iter().map(|(rank, _)| *rank).collect();
             wait(&ranks, open.len() < before);
         }
         Ok(())
+    }
+
+    /// Removes the operations that are done, each given with its rank.
+    fn drop_done(&self, open: &mut Vec<(usize, Request)>) -> Result<(), ClusterError> {
+        let mut failure = None;
+        open.retain_mut(|(_, request)| {
+            call!(self, functions => functions.test(request)).map_or_else(
+                |error| {
+                    failure = Some(error);
+                    true
+                },
+                |done| !done,
+            )
+        });
+        failure.map_or(Ok(()), Err)
     }
 
     /// Aborts all processes.
@@ -307,3 +328,6 @@ impl Mpi {
         call!(self, functions => unsafe { (functions.finalize)() });
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests;

@@ -4,7 +4,6 @@
 use super::without_effect;
 use crate::augment::Strength;
 use crate::config::{Config, FreezingKind, WeightingStrategy};
-use crate::model::BackboneKind;
 use crate::schema::Schema;
 use crate::units::plural;
 
@@ -98,7 +97,7 @@ fn without_weight(c: &Config, schema: &Schema) -> Option<String> {
 /// Returns a line about a first phase on a backbone of random weights.
 fn untrained(c: &Config) -> Option<String> {
     (c.freezing.gradual_finetuning && c.network.pretrained.is_none()).then(|| {
-        let weights = match has_public_weights(c) {
+        let weights = match c.network.backbone_name.has_public_weights() {
             true => "--pretrained FILE (its public weights) or ",
             false => "",
         };
@@ -107,11 +106,6 @@ fn untrained(c: &Config) -> Option<String> {
              {weights}--no-gradual-finetuning"
         )
     })
-}
-
-/// Returns whether the backbone has public weights.
-fn has_public_weights(c: &Config) -> bool {
-    c.network.backbone_name != BackboneKind::R3dTiny
 }
 
 fn size(c: &Config, actions: usize) -> Vec<String> {
@@ -126,7 +120,7 @@ fn size(c: &Config, actions: usize) -> Vec<String> {
     if !c.freezing.gradual_finetuning {
         if c.network.pretrained.is_some() {
             options.push("--gradual-finetuning");
-        } else if has_public_weights(c) {
+        } else if c.network.backbone_name.has_public_weights() {
             options.push("--pretrained FILE (the backbone's public weights)");
             options.push("--gradual-finetuning");
         }

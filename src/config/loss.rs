@@ -19,6 +19,24 @@ choices! {
     }
 }
 
+impl LossFunction {
+    /// Returns whether the imbalanced task's classes are weighted.
+    pub fn uses_class_weights(self) -> bool {
+        match self {
+            Self::Weighted | Self::Focal | Self::AdaptiveFocal => true,
+            Self::Plain => false,
+        }
+    }
+
+    /// Returns whether `focal-gamma` has an effect.
+    pub fn uses_gamma(self) -> bool {
+        match self {
+            Self::Focal | Self::AdaptiveFocal => true,
+            Self::Weighted | Self::Plain => false,
+        }
+    }
+}
+
 /// Weight of a task's loss if `main-task-weights` is empty.
 const TASK_WEIGHT: f64 = 3.0;
 

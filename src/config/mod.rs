@@ -36,7 +36,7 @@ use crate::data::source::SourceSpec;
 use crate::data::{DataError, DataSource, InputSpec};
 use crate::model::ModelConfig;
 pub use crate::options::OptionError;
-use crate::options::{self, RESUME_MAY_CHANGE, option_defaults};
+use crate::options::{self, ONE_START, RESUME_MAY_CHANGE, option_defaults};
 use crate::schema::{Schema, SchemaError};
 
 pub use auto::Auto;
@@ -50,7 +50,7 @@ pub use freezing::{FreezingConfig, FreezingKind};
 pub use loss::{LossConfig, LossFunction};
 pub use mixing::MixingConfig;
 pub use network::NetworkConfig;
-pub use optimizer::{OptimizerConfig, OptimizerKind};
+pub use optimizer::{Moments, OptimizerConfig, OptimizerKind};
 pub use partition::PartitionChoice;
 pub(crate) use run::AUTO;
 pub use run::RunConfig;
@@ -65,7 +65,7 @@ pub enum ConfigError {
     #[error(transparent)]
     Option(#[from] OptionError),
     /// A required option is absent.
-    #[error("--{option} is required: {reason}")]
+    #[error("{option} is required: {reason}")]
     Required {
         /// The option's name without dashes.
         option: &'static str,
@@ -73,7 +73,7 @@ pub enum ConfigError {
         reason: &'static str,
     },
     /// The configuration file could not be read or understood.
-    #[error("--config {}: {reason}", .path.display())]
+    #[error("{}: {reason}", .path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -258,6 +258,16 @@ impl Config {
         self.network.model(schema, self.loss.has_auxiliary_heads())
     }
 
+    /// Returns the configuration with which this run can be repeated from its beginning.
+    pub(crate) fn without_start(&self) -> Self {
+        let mut table =
+            toml::Table::try_from(self).expect("a configuration is a table of scalars and lists");
+        for name in options::member_of::<Self>(ONE_START) {
+            table.remove(&name);
+        }
+        table.try_into().expect("an option that is left out has its default")
+    }
+
     /// Returns the options that differ from an earlier configuration of the same run and change its
     /// outcome, as "name was x, is y".
     pub(crate) fn changes_from(&self, other: &Self) -> Vec<String> {
@@ -294,6 +304,18 @@ pub fn load_schema(path: Option<&Path>) -> Result<Schema, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_is_repeated_without_the_options_of_its_start() {
+        let config = Config::default();
+        let mut started = config.clone();
+        started.run.resume = Some("auto".into());
+        started.run.resume_best_acc = Some(0.5);
+        started.run.overwrite = true;
+        started.run.record = Some("steps".into());
+        assert_eq!(started.without_start(), config);
+        assert_eq!(options::member_of::<Config>(ONE_START).len(), 4);
+    }
 
     #[test]
     fn only_marked_options_may_change_in_a_resumed_run() {

@@ -17,6 +17,33 @@ choices! {
     }
 }
 
+/// What an update rule remembers of earlier gradients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moments {
+    /// Moving averages of the gradient and of its square.
+    GradientAndSquare,
+    /// Decaying sum of the gradients.
+    Momentum,
+}
+
+impl OptimizerKind {
+    /// Returns what the rule remembers. A run can be resumed with another rule that remembers the same.
+    pub fn moments(self) -> Moments {
+        match self {
+            Self::AdamW | Self::Adam => Moments::GradientAndSquare,
+            Self::Sgd => Moments::Momentum,
+        }
+    }
+
+    /// Returns whether `momentum` has an effect.
+    pub fn uses_momentum(self) -> bool {
+        match self.moments() {
+            Moments::Momentum => true,
+            Moments::GradientAndSquare => false,
+        }
+    }
+}
+
 /// Batch size and update rule.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]

@@ -2,7 +2,7 @@
 //! single option is declared at its field.
 
 use super::balance::ALTERNATE;
-use super::{Auto, Config, ConfigError, FreezingKind, OptionError, SchedulerKind};
+use super::{Auto, Config, ConfigError, FreezingKind, OptionError};
 use crate::device;
 use crate::schema::Schema;
 use crate::units::plural;
@@ -20,6 +20,10 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     // Checked here, because a run reads its data before it opens the device.
     if let Some((name, reason)) = device::unknown_name(&config.compute.device) {
         return Err(refuse("device", name, reason));
+    }
+    if let Some(task) = named_twice(&config.data.tasks) {
+        let reason = format!("{task} is named twice: leave one of the two out");
+        return Err(refuse("tasks", config.data.tasks.join(" "), reason));
     }
     window_and_weights(config)?;
     schedules(config)?;
@@ -73,6 +77,11 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// Returns the first name that occurs again later.
+fn named_twice(names: &[String]) -> Option<&String> {
+    names.iter().enumerate().find(|(at, name)| names[at + 1..].contains(name)).map(|(_, name)| name)
+}
+
 fn window_and_weights(c: &Config) -> Result<(), ConfigError> {
     if c.mixing.mixes() && c.optimizer.batch_size == 1 {
         let option = if c.mixing.mixup.is_some() { "mixup" } else { "cutmix" };
@@ -91,11 +100,11 @@ fn schedules(c: &Config) -> Result<(), ConfigError> {
     if !c.schedule.lr_warmup {
         return Ok(());
     }
-    if c.schedule.scheduler == SchedulerKind::OneCycle && !c.freezing.gradual_finetuning {
+    if c.schedule.scheduler.has_own_warm_up() && !c.freezing.gradual_finetuning {
         return Err(refuse(
             "lr-warmup",
-            "with --scheduler onecycle",
-            "onecycle has its own warm-up: leave --lr-warmup out",
+            format!("with --scheduler {}", c.schedule.scheduler),
+            format!("{} has its own warm-up: leave --lr-warmup out", c.schedule.scheduler),
         ));
     }
     let (first, name) = if c.freezing.gradual_finetuning {

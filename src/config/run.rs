@@ -6,7 +6,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint;
-use crate::options::{self, RESUME_MAY_CHANGE, option_defaults};
+use crate::options::{self, ONE_START, RESUME_MAY_CHANGE, option_defaults};
 
 /// Value of `resume` for the save-dir's last checkpoint, if there is one.
 pub(crate) const AUTO: &str = "auto";
@@ -25,15 +25,15 @@ pub struct RunConfig {
     #[arg(long, value_name = "N", value_parser = options::seed, default_value_t = 42)]
     pub seed: u64,
     /// Move the files of an earlier run in SAVE_DIR aside, to a numbered folder there
-    #[arg(long, group = RESUME_MAY_CHANGE)]
+    #[arg(long, groups = [RESUME_MAY_CHANGE, ONE_START])]
     pub overwrite: bool,
     /// Checkpoint to resume from, or a run's folder for its last one; auto: SAVE_DIR's, if there is one
-    #[arg(long, value_name = "FILE", group = RESUME_MAY_CHANGE)]
+    #[arg(long, value_name = "FILE", groups = [RESUME_MAY_CHANGE, ONE_START])]
     #[arg(value_parser = options::file_or_folder(checkpoint::LAST, Some(AUTO)))]
     #[serde(with = "options::optional_path_text", skip_serializing_if = "Option::is_none")]
     pub resume: Option<PathBuf>,
     /// Best score to beat after resuming, in place of the checkpoint's
-    #[arg(long, value_name = "SCORE", group = RESUME_MAY_CHANGE, value_parser = options::unit)]
+    #[arg(long, value_name = "SCORE", groups = [RESUME_MAY_CHANGE, ONE_START], value_parser = options::unit)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resume_best_acc: Option<f64>,
     /// Minutes between two checkpoints within an epoch; 0: at its end only
@@ -45,7 +45,7 @@ pub struct RunConfig {
     #[arg(value_parser = options::whole, default_value_t = 0)]
     pub keep: usize,
     /// Write what each step works on to DIR, as safetensors: clips, labels, dropout, rates, losses
-    #[arg(long, value_name = "DIR", group = RESUME_MAY_CHANGE, value_parser = options::path())]
+    #[arg(long, value_name = "DIR", groups = [RESUME_MAY_CHANGE, ONE_START], value_parser = options::path())]
     #[serde(with = "options::optional_path_text", skip_serializing_if = "Option::is_none")]
     pub record: Option<PathBuf>,
     /// Run one epoch of a few batches and write no files

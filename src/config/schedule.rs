@@ -26,6 +26,42 @@ choices! {
     }
 }
 
+impl SchedulerKind {
+    /// Returns whether the rate rises at the start anyway, so that `lr-warmup` would be a second warm-up.
+    pub fn has_own_warm_up(self) -> bool {
+        match self {
+            Self::OneCycle => true,
+            Self::Cosine
+            | Self::CosineStep
+            | Self::Step
+            | Self::Exponential
+            | Self::ReduceOnPlateau
+            | Self::None => false,
+        }
+    }
+
+    /// Returns whether the schedule sets the momentum at each step, in place of the option.
+    pub fn sets_momentum(self) -> bool {
+        match self {
+            Self::OneCycle => true,
+            Self::Cosine
+            | Self::CosineStep
+            | Self::Step
+            | Self::Exponential
+            | Self::ReduceOnPlateau
+            | Self::None => false,
+        }
+    }
+
+    /// Returns whether `gamma` has an effect.
+    pub fn uses_gamma(self) -> bool {
+        match self {
+            Self::Step | Self::Exponential | Self::ReduceOnPlateau => true,
+            Self::Cosine | Self::CosineStep | Self::OneCycle | Self::None => false,
+        }
+    }
+}
+
 /// Epochs, learning rate and its schedule. With gradual fine-tuning the phases have their own epochs
 /// and rates, and the scheduler applies to the second phase.
 #[derive(Debug, Clone, PartialEq, Args, Serialize, Deserialize)]

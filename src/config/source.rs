@@ -103,15 +103,7 @@ pub(crate) fn checked<T: Args>(entries: Vec<Entry>, table: &str) -> Result<Vec<E
         let line = lines.iter().find(|(name, _)| *name == error.option);
         let line =
             line.and_then(|(_, line)| *line).map_or(String::new(), |n| format!("line {n}: "));
-        // Names in a file have no dashes.
-        let text = error.to_string();
-        let text = match text.split_once("there is no such option") {
-            Some((name, meant)) => {
-                format!("{name}there is no such option{}", meant.replace("--", ""))
-            }
-            None => text,
-        };
-        format!("{line}{table}{}", text.trim_start_matches('-'))
+        format!("{line}{table}{error}")
     };
     if let Some(error) = entries.iter().find_map(negated::<T>) {
         return Err(explain(error));
@@ -152,7 +144,7 @@ impl<T: Args> FromArgMatches for Typed<T> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let (names, switches) = (options::long_names::<T>(), options::switch_names::<T>());
         let mut entries = options::from_matches(matches, &names, &switches).map_err(|error| {
-            clap::Error::raw(clap::error::ErrorKind::InvalidUtf8, format!("{error}\n"))
+            clap::Error::raw(clap::error::ErrorKind::InvalidUtf8, format!("--{error}\n"))
         })?;
         entries.extend(shortcuts::from_matches(matches));
         Ok(Self { entries, options: PhantomData })

@@ -1,6 +1,6 @@
 //! Options that were given but have no effect, because of another one.
 
-use super::{Config, FreezingKind, LossFunction, OptimizerKind, SchedulerKind, WeightingStrategy};
+use super::{Config, FreezingKind, SchedulerKind, WeightingStrategy};
 use crate::augment::Strength;
 use crate::schema::Schema;
 
@@ -31,11 +31,6 @@ impl Row {
         let acts = |c: &Config| !c.freezing.gradual_finetuning;
         Self { instead: Some(instead), ..Self::new(options, acts, "--no-gradual-finetuning") }
     }
-}
-
-fn decays(c: &Config) -> bool {
-    use SchedulerKind::{Exponential, ReduceOnPlateau, Step};
-    matches!(c.schedule.scheduler, Step | Exponential | ReduceOnPlateau)
 }
 
 fn stalls(c: &Config) -> bool {
@@ -89,19 +84,23 @@ const ROWS: &[Row] = &[
         "--freezing-strategy adaptive or gradient_guided",
     ),
     Row::new(&["warmup-epochs"], |c| c.schedule.lr_warmup, "--lr-warmup"),
-    Row::new(&["momentum"], |c| c.optimizer.optimizer == OptimizerKind::Sgd, "--optimizer sgd"),
+    Row::new(&["momentum"], |c| c.optimizer.optimizer.uses_momentum(), "--optimizer sgd"),
     Row::new(
         &["momentum"],
         // One-cycle sets its own momentum, but not in a first phase.
         |c| {
-            c.optimizer.optimizer != OptimizerKind::Sgd
+            !c.optimizer.optimizer.uses_momentum()
                 || c.freezing.gradual_finetuning
-                || c.schedule.scheduler != SchedulerKind::OneCycle
+                || !c.schedule.scheduler.sets_momentum()
         },
         "a --scheduler other than onecycle",
     ),
     Row::new(&["step-size"], |c| c.schedule.scheduler == SchedulerKind::Step, "--scheduler step"),
-    Row::new(&["gamma"], decays, "--scheduler step, exponential or reduce_on_plateau"),
+    Row::new(
+        &["gamma"],
+        |c| c.schedule.scheduler.uses_gamma(),
+        "--scheduler step, exponential or reduce_on_plateau",
+    ),
     Row::new(
         &["plateau-patience"],
         |c| c.schedule.scheduler == SchedulerKind::ReduceOnPlateau,
@@ -115,19 +114,19 @@ const ROWS: &[Row] = &[
     ),
     Row::new(
         &["focal-gamma"],
-        |c| matches!(c.loss.loss_function, LossFunction::Focal | LossFunction::AdaptiveFocal),
+        |c| c.loss.loss_function.uses_gamma(),
         "--loss-function focal or adaptive_focal",
     ),
     Row::new(
         &["class-weighting-strategy"],
-        |c| c.loss.loss_function != LossFunction::Plain,
+        |c| c.loss.loss_function.uses_class_weights(),
         "a --loss-function other than plain",
     ),
     Row::new(
         &["max-weight-ratio"],
         |c| {
             c.balance.class_weighting_strategy == WeightingStrategy::BalancedCapped
-                && c.loss.loss_function != LossFunction::Plain
+                && c.loss.loss_function.uses_class_weights()
         },
         "--class-weighting-strategy balanced_capped and a --loss-function other than plain",
     ),

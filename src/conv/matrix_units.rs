@@ -11,9 +11,10 @@ use polyview_cpu::conv as cpu;
 
 use super::wgsl::{self, ConvPass};
 use super::{ConvShape, op};
+use crate::device::cube_device;
 use crate::kernels::registry::PerDevice;
 use crate::kernels::storage::Storage;
-use crate::kernels::{DeviceLimits, MatrixUnits, cube_device, launch};
+use crate::kernels::{DeviceLimits, MatrixUnits, launch};
 
 /// Channel counts that are not multiples of the matrix size, and values that are loaded one at a
 /// time.

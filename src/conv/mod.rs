@@ -18,14 +18,17 @@ use burn::backend::Dispatch;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{DType, Device, Tensor, module, s};
 
+use crate::device::cube_device;
 use crate::half;
 use crate::kernels::storage::Storage;
-use crate::kernels::{DeviceLimits, Implementation, cube_device, launch};
+use crate::kernels::{DeviceLimits, Implementation, launch};
 use crate::norm::{Moments, Producer};
 use op::ConvOps;
 
 pub(crate) use matrix_units::{checked_limits, describe_units};
-pub(crate) use plans::choose;
+#[cfg(test)]
+pub(crate) use plans::has_choices;
+pub(crate) use plans::{choose, forget_choices};
 pub use polyview_cpu::conv::ConvShape;
 pub(crate) use trial::{Trial, fastest};
 pub use wgsl::ConvPass;

@@ -9,10 +9,11 @@ use burn::tensor::{DType, Device};
 
 use super::wgsl::{self, ConvPass, ConvPlan, ConvVariant, PlanWithParts};
 use super::{ConvShape, matrix_units};
+use crate::device::cube_device;
+use crate::kernels::launch;
 use crate::kernels::plan::{DeviceLimits, PlanError};
 use crate::kernels::registry::PerDevice;
 use crate::kernels::storage::Storage;
-use crate::kernels::{cube_device, launch};
 
 type Key = (ConvPass, ConvShape);
 /// Plans also depend on how activations are stored.
@@ -88,6 +89,24 @@ impl DevicePlans {
         }
         offered
     }
+
+    fn forget_choices(&mut self) {
+        if !self.chosen.is_empty() {
+            *self = Self::new(self.limits);
+        }
+    }
+}
+
+/// The plans of one device. It has one set of limits, two if it has matrix units for f16, and more
+/// if tests change them.
+type PlansByLimits = HashMap<DeviceLimits, DevicePlans>;
+
+/// Calls `work` with all plans of a device.
+fn with_all_plans<R>(device: &CubeDevice, work: impl FnOnce(&mut PlansByLimits) -> R) -> R {
+    static DEVICES: PerDevice<Mutex<PlansByLimits>> = PerDevice::new();
+    let plans = DEVICES.get_or_insert(device, Mutex::default);
+    let mut plans = plans.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    work(&mut plans)
 }
 
 /// Calls `work` with the plans of a device; `None` if the device does not run WGSL.
@@ -96,13 +115,10 @@ fn with_plans<R>(
     dtype: DType,
     work: impl FnOnce(&mut DevicePlans) -> R,
 ) -> Option<R> {
-    // A device has one set of limits, two if it has matrix units for f16, and more if tests change
-    // them.
-    static DEVICES: PerDevice<Mutex<HashMap<DeviceLimits, DevicePlans>>> = PerDevice::new();
     let limits = matrix_units::checked(device, launch::limits(device)?, dtype);
-    let plans = DEVICES.get_or_insert(device, Mutex::default);
-    let mut plans = plans.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    Some(work(plans.entry(limits).or_insert_with(|| DevicePlans::new(limits))))
+    Some(with_all_plans(device, |all| {
+        work(all.entry(limits).or_insert_with(|| DevicePlans::new(limits)))
+    }))
 }
 
 /// Returns the device's plan for a pass with activations of type `dtype`.
@@ -152,6 +168,20 @@ pub(crate) fn choose(
         .unwrap_or(false)
 }
 
+/// Makes this device compute in its default variants again.
+pub(crate) fn forget_choices(device: &Device) {
+    if let Some(device) = cube_device(device) {
+        with_all_plans(&device, |all| all.values_mut().for_each(DevicePlans::forget_choices));
+    }
+}
+
+/// Whether variants have been chosen for this device.
+#[cfg(test)]
+pub(crate) fn has_choices(device: &Device) -> bool {
+    let any = |all: &mut PlansByLimits| all.values().any(|plans| !plans.chosen.is_empty());
+    cube_device(device).is_some_and(|device| with_all_plans(&device, any))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,5 +219,7 @@ mod tests {
         let tile = wgsl::Tile { tm: 7, ..tile };
         assert!(!tuned.choose(pass, &SHAPE, ConvVariant::Tiles { tile, workgroups }));
         assert_eq!(*tuned.plan(pass, &SHAPE, Storage::F32).unwrap(), plan);
+        tuned.forget_choices();
+        assert_eq!(*tuned.plan(pass, &SHAPE, Storage::F32).unwrap(), *usual);
     }
 }

@@ -5,9 +5,10 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use super::wgsl::{self, ConvPass};
 use super::{ConvShape, matrix_units, op};
+use crate::device::cube_device;
 use crate::kernels::storage::Storage;
 use crate::kernels::web::WebPlan;
-use crate::kernels::{DeviceLimits, MatrixUnits, PlanError, cube_device, launch};
+use crate::kernels::{DeviceLimits, MatrixUnits, PlanError, launch};
 use crate::norm::wgsl::ROW;
 
 pub(crate) use super::wgsl::ConvVariant;

@@ -11,7 +11,7 @@ use super::cache::{FrameCache, Key};
 use super::clip::ClipError;
 use super::error::DataError;
 use super::mix::Mix;
-use super::problem::{Level, ProblemKind};
+use super::problem::{Level, Problem, ProblemKind};
 use super::sampling::WindowSpec;
 use super::source::{DataSource, SourceSpec};
 use super::video::{self, Cancel};
@@ -179,20 +179,29 @@ fn some(errors: &[ClipError]) -> String {
     errors.first().map_or_else(String::new, ToString::to_string)
 }
 
-/// Logs the first few errors in the annotations and the number of remaining ones.
+/// Warnings that are logged when a split is opened: the data set may not be the intended one.
+const LOGGED: [ProblemKind; 3] =
+    [ProblemKind::AbsentClass, ProblemKind::UnusedImages, ProblemKind::UnusedClips];
+
+/// Logs the first few errors in the annotations and the number of remaining ones, and likewise each
+/// kind of warning that is [`LOGGED`].
 fn log_problems(annotations: &Split) {
-    const MOST: usize = 10;
-    let errors = annotations.problems.iter().filter(|problem| problem.level == Level::Error);
-    for problem in errors.clone().take(MOST) {
-        log::warn!("{} split: {problem}", annotations.name);
-    }
-    let rest = errors.count().saturating_sub(MOST);
-    if rest > 0 {
-        log::warn!("{} split: {rest} more errors in the annotations", annotations.name);
-    }
-    let absent = annotations.problems.iter().filter(|p| p.kind == ProblemKind::AbsentClass);
-    for problem in absent {
-        log::warn!("{} split: {problem}", annotations.name);
+    let log = |problems: Vec<&Problem>, rest_is: &str| {
+        const MOST: usize = 10;
+        for problem in problems.iter().take(MOST) {
+            log::warn!("{} split: {problem}", annotations.name);
+        }
+        let rest = problems.len().saturating_sub(MOST);
+        if rest > 0 {
+            log::warn!("{} split: {rest} more {rest_is}", annotations.name);
+        }
+    };
+    let problems = annotations.problems.iter();
+    let errors = problems.clone().filter(|problem| problem.level == Level::Error);
+    log(errors.collect(), "errors in the annotations");
+    for kind in LOGGED {
+        let of_kind = problems.clone().filter(|problem| problem.kind == kind);
+        log(of_kind.collect(), &format!("warnings: {}", kind.title()));
     }
 }
 

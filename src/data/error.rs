@@ -54,6 +54,26 @@ pub enum DataError {
         /// What is wrong and what is expected.
         reason: String,
     },
+    /// No field of the data set can be a task.
+    #[error("{}: no field has classes to learn ({reasons})", .path.display())]
+    NoClasses {
+        /// The data set's root.
+        path: PathBuf,
+        /// Why each field is none.
+        reasons: String,
+    },
+    /// Shares were given for a data set that has the splits train and valid.
+    #[error("{}: has the splits train and valid, so that there is nothing to divide", .root.display())]
+    NothingToDivide {
+        /// The data set's root.
+        root: PathBuf,
+    },
+    /// Three shares were given for a data set that has a test split.
+    #[error("{}: has a test split, so that only train and valid can be made", .root.display())]
+    HasTest {
+        /// The data set's root.
+        root: PathBuf,
+    },
     /// A line of a table or list is invalid.
     #[error("{}, line {line}: {reason}", .path.display())]
     Line {

@@ -57,6 +57,10 @@ pub enum ProblemKind {
     ClipInTwoActions,
     /// A clip listed twice in one action, by the same path (it is used once) or as two equal files.
     DuplicateClip,
+    /// Images that are not used because the action has videos.
+    UnusedImages,
+    /// Folders whose clips belong to no action.
+    UnusedClips,
     /// A field of actions that the schema does not name.
     UnknownField,
     /// A field that determines labels but that no action of the split has.
@@ -131,6 +135,8 @@ impl ProblemKind {
             Self::ClipInTwoSplits => "same clip in two splits",
             Self::ClipInTwoActions => "same clip in two actions",
             Self::DuplicateClip => "duplicate clip",
+            Self::UnusedImages => "images beside videos",
+            Self::UnusedClips => "clips of no action",
             Self::UnknownField => "unknown field",
             Self::MissingField => "field missing everywhere",
             Self::ViewLengths => "views of different length",
@@ -163,6 +169,10 @@ impl ProblemKind {
                  once with --fold",
             ),
             Self::ClipInTwoActions => Some("it counts twice; remove one of them"),
+            Self::UnusedImages => Some(
+                "remove them, or move them to a folder of their own in the class's folder if they are \
+                 another action",
+            ),
             Self::DuplicateField => Some("which one applies is undefined; remove one of them"),
             Self::ViewLengths => Some(
                 "the window is counted from each clip's start; check that all show the same moment",

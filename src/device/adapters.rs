@@ -9,8 +9,7 @@ use burn::tensor::{Device, DeviceKind};
 
 use super::limits::tasks_max;
 use super::memory::{self, Memory};
-use super::{DeviceError, DeviceInfo, ShaderFeatures, Vendor, faults};
-use crate::kernels::cube_device;
+use super::{DeviceError, DeviceInfo, ShaderFeatures, Vendor, cube_device, faults};
 
 /// An adapter that wgpu found.
 pub(super) struct Adapter {

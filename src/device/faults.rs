@@ -58,7 +58,7 @@ fn faults(device: &Device) -> Option<Arc<Faults>> {
 /// computed since then are invalid. Devices other than wgpu's report this when results are read
 /// back; see [`MemoryWatch::is_out_of_memory`].
 #[derive(Debug, Clone)]
-pub struct MemoryWatch {
+pub(crate) struct MemoryWatch {
     device: Device,
     faults: Option<Arc<Faults>>,
     seen: u64,
@@ -66,7 +66,7 @@ pub struct MemoryWatch {
 
 impl MemoryWatch {
     /// Starts watching. Earlier faults are seen, too, unless another watch has recovered from them.
-    pub fn start(device: &Device) -> Self {
+    pub(crate) fn start(device: &Device) -> Self {
         let faults = faults(device);
         let seen = faults.as_ref().map_or(0, |faults| faults.recovered.load(Ordering::Acquire));
         Self { device: device.clone(), faults, seen }
@@ -75,7 +75,7 @@ impl MemoryWatch {
     /// Whether the device has run out of memory since this watch recovered or, if it never did,
     /// since the last recovery before the watch was started. Errors of other work count: all of it
     /// shares the memory.
-    pub fn out_of_memory(&self) -> bool {
+    pub(crate) fn out_of_memory(&self) -> bool {
         self.faults
             .as_ref()
             .is_some_and(|faults| faults.out_of_memory.load(Ordering::Acquire) > self.seen)
@@ -85,7 +85,7 @@ impl MemoryWatch {
     ///
     /// # Errors
     /// The first reported error other than running out of memory.
-    pub fn intact(&self) -> Result<(), ExecutionError> {
+    pub(crate) fn intact(&self) -> Result<(), ExecutionError> {
         match self.faults.as_ref().and_then(|faults| faults.failure.get()) {
             Some(reason) => Err(ExecutionError::WithContext { reason: reason.clone() }),
             None => Ok(()),
@@ -94,7 +94,7 @@ impl MemoryWatch {
 
     /// Frees the device's unused memory, waits for the errors that follow from the fault, and
     /// starts watching anew.
-    pub fn recover(&mut self) {
+    pub(crate) fn recover(&mut self) {
         self.device.memory_cleanup();
         // Whatever the failed work left in the queue no longer matters.
         let _ = self.device.sync();
@@ -109,7 +109,7 @@ impl MemoryWatch {
 
     /// Returns why the device can no longer compute; `None` if it may still, for instance after a
     /// failure of some work alone. Waits for the device.
-    pub fn lasting_failure(&self) -> Option<ExecutionError> {
+    pub(crate) fn lasting_failure(&self) -> Option<ExecutionError> {
         // An error left behind by failed work is reported once, the loss of the device every time.
         let _ = self.device.sync();
         let waited = self.device.sync().err();
@@ -119,7 +119,7 @@ impl MemoryWatch {
 
     /// Whether a backend's error says that the device is out of memory. The backends have no common
     /// type for it, but common phrases.
-    pub fn is_out_of_memory(error: &impl Display) -> bool {
+    pub(crate) fn is_out_of_memory(error: &impl Display) -> bool {
         let text = error.to_string().to_lowercase();
         ["out of memory", "out of device memory", "out-of-memory", "can't allocate buffer"]
             .iter()

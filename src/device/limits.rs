@@ -30,14 +30,14 @@ pub(super) fn tasks_max(kind: &str, api: &str) -> Option<usize> {
 impl DeviceInfo {
     /// Returns the maximum number of floating-point operations per launch, so that the system does
     /// not abort it; `None` for devices that are not known to take so long.
-    pub fn launch_operations(&self) -> Option<u64> {
+    pub(crate) fn launch_operations(&self) -> Option<u64> {
         may_be_slow(&self.kind, &self.api).then_some(MAX_OPERATIONS)
     }
 
     /// Returns the bytes to plan with: the free ones or, if a GPU does not report them, a small
     /// number. CUDA does not report them either, but fails when they are exceeded, so that fewer
     /// clips can be tried.
-    pub fn planned_bytes(&self) -> Option<u64> {
+    pub(crate) fn planned_bytes(&self) -> Option<u64> {
         self.free_bytes.or((self.api != "cuda").then_some(ASSUMED_FREE_BYTES))
     }
 }

@@ -26,7 +26,11 @@ pub fn open_all(list: &str) -> Result<Vec<Compute>, DeviceError> {
 ///
 /// # Errors
 /// [`DeviceError`].
-pub fn open_share(list: &str, index: usize, count: usize) -> Result<Vec<Compute>, DeviceError> {
+pub(crate) fn open_share(
+    list: &str,
+    index: usize,
+    count: usize,
+) -> Result<Vec<Compute>, DeviceError> {
     if !matches!(list, "all" | "auto" | "gpu") {
         return open_all(list);
     }

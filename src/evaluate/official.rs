@@ -13,7 +13,7 @@ mod oddities;
 use crate::units::plural;
 use serde_json::{Map, Value};
 
-pub use oddities::oddities;
+pub use oddities::{has_labels, oddities};
 
 /// Classes of the action, in the evaluator's order.
 pub const ACTION_CLASSES: [&str; 8] = [

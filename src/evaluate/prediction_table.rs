@@ -98,7 +98,7 @@ fn tasks(header: &csv::StringRecord) -> Result<Vec<(String, Vec<String>)>, Table
     let fail = || {
         TableError::new(
             Some(1),
-            "is not a table of predictions: its columns must be action, then TASK, TASK_label and \
+            "not a table of predictions: its columns must be action, then TASK, TASK_label and \
              TASK_confidence of each task, then TASK=CLASS",
         )
     };

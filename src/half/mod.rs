@@ -16,7 +16,8 @@ use burn::tensor::{DType, FloatDType, Tensor};
 
 use crate::kernels::Implementation;
 use op::HalfOps;
-pub use precision::{Precision, describe};
+pub use precision::Precision;
+pub(crate) use precision::describe;
 
 /// Whether any of these f16 values is infinite or NaN, as values beyond the range become.
 pub(crate) fn beyond_range(bytes: &[u8]) -> bool {
@@ -26,7 +27,7 @@ pub(crate) fn beyond_range(bytes: &[u8]) -> bool {
 }
 
 /// Whether a tensor is in half precision.
-pub fn is_half<const D: usize>(x: &Tensor<D>) -> bool {
+pub(crate) fn is_half<const D: usize>(x: &Tensor<D>) -> bool {
     x.dtype() == DType::F16
 }
 

@@ -22,13 +22,13 @@ choices! {
 
 impl Precision {
     /// Returns [`Self::F16`] if activations are in half precision, otherwise [`Self::F32`].
-    pub fn of(half: bool) -> Self {
+    pub(crate) fn of(half: bool) -> Self {
         if half { Self::F16 } else { Self::F32 }
     }
 
     /// Returns whether activations on a device are stored in half precision, and a note for the
     /// user if that was requested but is not possible.
-    pub fn on(self, compute: &Compute) -> (bool, Option<String>) {
+    pub(crate) fn on(self, compute: &Compute) -> (bool, Option<String>) {
         let limits = kernels::limits(&compute.device);
         match (self, limits) {
             (Self::F32, _) | (Self::Auto, None) => (false, None),
@@ -47,7 +47,7 @@ impl Precision {
 }
 
 /// Describes the precision of a run on a device.
-pub fn describe(half: bool, device: &Device) -> String {
+pub(crate) fn describe(half: bool, device: &Device) -> String {
     match kernels::limits(device) {
         Some(limits) if half => {
             let how = if limits.shader_f16 { "native" } else { "packed" };

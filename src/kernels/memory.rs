@@ -8,7 +8,7 @@ use cubecl::MemoryScope;
 use cubecl::client::Client;
 use serde::Serialize;
 
-use super::cube_device;
+use crate::device::cube_device;
 
 /// Peak use of a device's memory, bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]

@@ -11,19 +11,17 @@ pub mod memory;
 pub(crate) mod plan;
 pub(crate) mod pool;
 pub(crate) mod registry;
-#[cfg(test)]
-mod shaders;
 pub(crate) mod storage;
-#[doc(hidden)]
-pub mod texts;
 #[doc(hidden)]
 pub mod web;
 
 use std::cell::Cell;
 use std::thread::LocalKey;
 
-use burn::backend::{CubeDevice, DispatchDevice};
+use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Device, Tensor};
+
+use crate::device::cube_device;
 
 pub use crate::device::Vendor;
 pub use plan::{DeviceLimits, MatrixUnits, PlanError};
@@ -86,14 +84,6 @@ pub(crate) fn stock_wanted() -> bool {
     STOCK.get()
 }
 
-/// Returns the underlying device if it is one of CubeCL's.
-pub(crate) fn cube_device(device: &Device) -> Option<CubeDevice> {
-    match device.clone().without_autodiff().as_dispatch() {
-        DispatchDevice::Cube(device) => Some(device.clone()),
-        _ => None,
-    }
-}
-
 /// Returns what the planners need to know about a device; `None` if it cannot run our shaders.
 pub fn limits(device: &Device) -> Option<DeviceLimits> {
     launch::limits(&cube_device(device)?)
@@ -113,7 +103,7 @@ impl Implementation {
 
     /// Returns the implementation that operations on this tensor use: our kernels take f32, and
     /// activations in f16 on wgpu.
-    pub fn of_tensor<const D: usize>(tensor: &Tensor<D>) -> Self {
+    pub(crate) fn of_tensor<const D: usize>(tensor: &Tensor<D>) -> Self {
         match (tensor.dtype(), Self::of(&tensor.device())) {
             (DType::F32, any) => any,
             (DType::F16, Self::Wgsl(limits)) => Self::Wgsl(limits),

@@ -63,6 +63,25 @@ impl Pool {
         }
         surplus
     }
+
+    /// Returns the free buffers, to be freed, and measures the peak from now on.
+    fn release(&mut self) -> BTreeMap<usize, Vec<Vec<f32>>> {
+        self.idle = 0;
+        self.peak = self.used;
+        std::mem::take(&mut self.free)
+    }
+}
+
+/// Frees the memory that the CPU kernels keep for reuse when it is dropped: at the end of a run,
+/// after everything that the run computed.
+pub(crate) struct ReleaseAtEnd;
+
+impl Drop for ReleaseAtEnd {
+    fn drop(&mut self) {
+        // Freed after the lock is released.
+        drop(with_pool(Pool::release));
+        polyview_cpu::conv::release_scratch();
+    }
 }
 
 /// Values of a tensor that is being computed. The memory returns to the pool when the last holder
@@ -115,5 +134,26 @@ impl Drop for Buffer {
             // Freed after the lock is released.
             drop(with_pool(|pool| pool.put(buffer)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_released_pool_keeps_no_more_than_is_in_use() {
+        let mut pool = Pool { free: BTreeMap::new(), idle: 0, used: 0, peak: 0 };
+        pool.note_use(4 * SMALL);
+        pool.note_use(SMALL);
+        assert!(pool.put(vec![0.0; 4 * SMALL]).is_empty());
+        let freed = pool.release();
+        assert_eq!(freed.values().flatten().map(Vec::len).sum::<usize>(), 4 * SMALL);
+        assert!(pool.take(4 * SMALL).is_none());
+        // Later use is measured anew.
+        pool.note_use(2 * SMALL);
+        assert_eq!((pool.used, pool.idle, pool.peak), (3 * SMALL, 0, 3 * SMALL));
+        assert!(pool.put(vec![0.0; SMALL]).is_empty());
+        assert_eq!(pool.take(SMALL).map(|buffer| buffer.len()), Some(SMALL));
     }
 }

@@ -26,6 +26,7 @@ use super::statistics::BatchStatistics;
 use crate::half;
 pub(crate) use blocks::Unit;
 use blocks::{Block, Builder, Stem};
+use kind::Spec;
 use pool::pooled;
 
 /// A 3D ResNet without its classifier: clips `[N, 3, T, H, W]` → features `[N, F]`.
@@ -53,16 +54,18 @@ impl BackboneKind {
 impl Backbone {
     /// Builds the backbone with PyTorch's random initialisation.
     pub fn new(init: &mut Init, kind: BackboneKind) -> Self {
-        let mut build = Builder { init, kind };
+        let mut build = Builder { init, spec: kind.spec() };
         let stem = Stem::new(&mut build);
-        let mut inputs = kind.widths()[0];
+        let Spec { widths, blocks, .. } = build.spec;
+        let expansion = build.spec.expansion();
+        let mut inputs = widths[0];
         let mut stage = |index: usize| -> Vec<Block> {
-            let width = kind.widths()[index];
-            (0..kind.blocks_per_stage()[index])
+            let width = widths[index];
+            (0..blocks[index])
                 .map(|block| {
                     let stride = if index > 0 && block == 0 { 2 } else { 1 };
                     let block = Block::new(&mut build, index, inputs, width, stride);
-                    inputs = kind.expansion() * width;
+                    inputs = expansion * width;
                     block
                 })
                 .collect()

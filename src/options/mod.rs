@@ -30,16 +30,21 @@ pub(crate) use ranges::{
     at_least, below_one, between, epochs, factor, inside_unit, not_negative, positive, scale, seed,
     size, unit, whole, within,
 };
+pub(crate) use synonyms::Spelling;
 #[cfg(test)]
 pub(crate) use synonyms::suggested;
 
 /// Group of the options that may differ between a run and its continuation without affecting the
 /// results; marked at the field with `group = RESUME_MAY_CHANGE`.
 pub(crate) const RESUME_MAY_CHANGE: &str = "resume-may-change";
+/// Group of the options that belong to one start of a run. They are left out of the configuration that a
+/// run writes, as the run is repeated with that.
+pub(crate) const ONE_START: &str = "one-start";
 
-/// Error about an option with a value that it does not take.
+/// Error about an option with a value that it does not take. The message names the option without dashes, as
+/// files do; a command line puts them before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("--{option}{}{value}: {reason}", if .value.is_empty() { "" } else { " " })]
+#[error("{option}{}{value}: {reason}", if .value.is_empty() { "" } else { " " })]
 pub struct OptionError {
     /// The option's name without dashes.
     pub option: String,

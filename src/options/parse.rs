@@ -6,7 +6,8 @@ use clap::builder::{BoolValueParser, Resettable};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgGroup, Args, Command};
 
-use super::{Entry, Kind, OptionError, RESUME_MAY_CHANGE, from_serialized, synonyms};
+use super::synonyms::{self, Spelling};
+use super::{Entry, Kind, ONE_START, OptionError, RESUME_MAY_CHANGE, from_serialized};
 
 /// Returns a command with the options of `T` as its derive declares them.
 fn command<T: Args>() -> Command {
@@ -14,7 +15,7 @@ fn command<T: Args>() -> Command {
         .no_binary_name(true)
         .disable_help_flag(true)
         .allow_negative_numbers(true)
-        .group(ArgGroup::new(RESUME_MAY_CHANGE).multiple(true));
+        .groups([RESUME_MAY_CHANGE, ONE_START].map(|group| ArgGroup::new(group).multiple(true)));
     T::augment_args(command)
 }
 
@@ -44,7 +45,7 @@ pub(crate) fn parse<T: Args>(entries: &[Entry]) -> Result<T, OptionError> {
     let parsed = command.try_get_matches_from(arguments);
     parsed
         .and_then(|matches| T::from_arg_matches(&matches))
-        .map_err(|error| option_error(&error, &long_names::<T>()))
+        .map_err(|error| option_error(&error, &long_names::<T>(), Spelling::Bare))
 }
 
 /// Refuses a list for an option that takes one value, and `true` or `false` for anything but a switch.
@@ -150,8 +151,12 @@ fn is_on(switch: &Arg) -> bool {
 }
 
 /// Converts clap's error about an option to one line: the option, its value, the reason. `known` are the
-/// existing options.
-pub(crate) fn option_error(error: &clap::Error, known: &[String]) -> OptionError {
+/// existing options, which the reason spells as given.
+pub(crate) fn option_error(
+    error: &clap::Error,
+    known: &[String],
+    spelling: Spelling,
+) -> OptionError {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
         Some(ContextValue::Strings(texts)) => texts.join(", "),
@@ -176,7 +181,7 @@ pub(crate) fn option_error(error: &clap::Error, known: &[String]) -> OptionError
         ErrorKind::TooManyValues => Some("a switch takes no value".to_owned()),
         ErrorKind::UnknownArgument => {
             let suggested = text(ContextKind::SuggestedArg);
-            Some(synonyms::unknown(option, suggested.trim_start_matches('-'), known))
+            Some(synonyms::unknown(option, suggested.trim_start_matches('-'), known, spelling))
         }
         _ => None,
     };

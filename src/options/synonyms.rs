@@ -2,6 +2,33 @@
 
 use crate::near::nearest;
 
+/// How messages spell options that they suggest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spelling {
+    /// With dashes, as on a command line.
+    Dashed,
+    /// Without dashes, as in files.
+    Bare,
+}
+
+impl Spelling {
+    fn dashes(self) -> &'static str {
+        match self {
+            Self::Dashed => "--",
+            Self::Bare => "",
+        }
+    }
+
+    /// Spells a suggestion of [`SYNONYMS`].
+    fn apply(self, meant: &str) -> String {
+        let word = |word: &str| match word.strip_prefix("--") {
+            Some(option) => format!("{}{option}", self.dashes()),
+            None => word.to_owned(),
+        };
+        meant.split(' ').map(word).collect::<Vec<_>>().join(" ")
+    }
+}
+
 /// Option names of other trainers, and polyview's names for them. Of several, the first one whose options
 /// the command has is suggested.
 const SYNONYMS: &[(&[&str], &[&str])] = &[
@@ -49,7 +76,13 @@ const SYNONYMS: &[(&[&str], &[&str])] = &[
 
 /// Returns the message about an option that a command does not have. `known` are the options that it has;
 /// `suggested` is clap's suggestion, which is often far off.
-pub(super) fn unknown(typed: &str, suggested: &str, known: &[String]) -> String {
+pub(super) fn unknown(
+    typed: &str,
+    suggested: &str,
+    known: &[String],
+    spelling: Spelling,
+) -> String {
+    let dashes = spelling.dashes();
     let has = |name: &str| known.iter().any(|known| known == name);
     let near = match suggested {
         "" => None,
@@ -57,14 +90,14 @@ pub(super) fn unknown(typed: &str, suggested: &str, known: &[String]) -> String 
         _ => nearest(typed, [suggested]),
     };
     if let Some(meant) = synonym(typed, has) {
-        return format!("there is no such option; did you mean {meant}?");
+        return format!("there is no such option; did you mean {}?", spelling.apply(meant));
     }
     if let Some(option) = typed.strip_prefix("no-").filter(|option| has(option)) {
-        return format!("there is no such option; leave --{option} out");
+        return format!("there is no such option; leave {dashes}{option} out");
     }
     match near {
         None => "there is no such option".to_owned(),
-        Some(meant) => format!("there is no such option; did you mean --{meant}?"),
+        Some(meant) => format!("there is no such option; did you mean {dashes}{meant}?"),
     }
 }
 
@@ -92,7 +125,7 @@ mod tests {
     fn only_options_that_the_command_has_are_suggested() {
         let message = |typed: &str, known: &[&str]| {
             let known: Vec<String> = known.iter().map(|name| (*name).to_owned()).collect();
-            let text = unknown(typed, "", &known);
+            let text = unknown(typed, "", &known, Spelling::Dashed);
             text.trim_start_matches("there is no such option").to_owned()
         };
         for (typed, known, expected) in [
@@ -112,6 +145,15 @@ mod tests {
             ("no-pretrained", &["seed"], ""),
         ] {
             assert_eq!(message(typed, known), expected, "{typed} {known:?}");
+        }
+        let known = ["img-height", "img-width", "lr"].map(str::to_owned);
+        for (typed, suggested, expected) in [
+            ("image-size", "", "did you mean img-height and img-width?"),
+            ("no-lr", "", "leave lr out"),
+            ("lrr", "lr", "did you mean lr?"),
+        ] {
+            let text = unknown(typed, suggested, &known, Spelling::Bare);
+            assert_eq!(text, format!("there is no such option; {expected}"));
         }
     }
 

@@ -18,6 +18,7 @@ pub use page::page;
 pub(crate) use page::{is_page, signed};
 pub use paired::{ClassDifference, RunDifference, TaskDifference};
 pub use read::Run;
+pub(crate) use repeats::REPEATED;
 pub use repeats::Repeats;
 pub use table::{RunSummary, RunTable, TaskSummary};
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Run;
 use crate::evaluate::{Answers, Difference, PredictionTable, differences, matrices};
-use crate::metrics::{ConfusionMatrix, MetricsError};
+use crate::metrics::{ConfusionMatrix, MetricsError, mean};
 use crate::units::plural;
 
 /// Minimum number of actions for which a difference may be marked as excluding 0.
@@ -125,6 +125,24 @@ pub(super) fn difference(
     };
     let tasks = tasks.iter().enumerate().filter_map(of_task).collect();
     Ok((Some(RunDifference { run: index, actions, score, tasks }), notes))
+}
+
+/// Returns the score of the second run minus that of the first, over the tasks and actions that both have;
+/// `None` without any.
+///
+/// # Errors
+/// [`MetricsError`], which should not happen.
+pub(super) fn score_difference(tables: [&PredictionTable; 2]) -> Result<Option<f64>, MetricsError> {
+    let tasks = common_tasks(tables);
+    let (answers, _) = common_answers(tables, &tasks);
+    let classes: Vec<usize> = tasks.iter().map(|task| task.classes.len()).collect();
+    let [before, after] = [matrices(&answers[0], &classes)?, matrices(&answers[1], &classes)?];
+    // Both have the same labels.
+    let labelled = before.iter().zip(&after).filter(|(before, _)| before.total() > 0);
+    let of_tasks = labelled
+        .map(|(before, after)| after.balanced_accuracy() - before.balanced_accuracy())
+        .collect::<Vec<f64>>();
+    Ok((!of_tasks.is_empty()).then(|| mean(of_tasks.into_iter())))
 }
 
 /// Returns a note if the difference in score leaves out tasks that only one of the runs has.

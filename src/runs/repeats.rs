@@ -3,11 +3,12 @@
 use indexmap::IndexMap;
 use serde::Serialize;
 
-use super::{DifferingOption, RunSummary};
-use crate::metrics::Estimate;
+use super::paired::score_difference;
+use super::{DifferingOption, Run, RunSummary};
+use crate::metrics::{Estimate, MetricsError};
 
 /// The options in which repeated runs differ.
-const REPEATED: [&str; 2] = ["seed", "fold"];
+pub(crate) const REPEATED: [&str; 2] = ["seed", "fold"];
 
 /// Runs whose options are equal except for `seed` and `fold`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -20,8 +21,9 @@ pub struct Repeats {
     pub score: Option<Estimate>,
     /// Balanced accuracy in the best epochs, by task.
     pub tasks: IndexMap<String, Estimate>,
-    /// Score minus that of the reference's repetitions, over the pairs with the same seed and fold; `None`
-    /// for the reference itself, and without such pairs.
+    /// Score minus that of the reference's repetitions, over the pairs with the same seed and fold and
+    /// in each over the tasks and actions that both have; `None` for the reference itself, and without
+    /// such pairs.
     pub difference: Option<Estimate>,
 }
 
@@ -34,8 +36,15 @@ impl Repeats {
 }
 
 /// Groups runs by their options, in order, so that the group of the reference (the first run) comes first;
-/// empty if no run is repeated.
-pub(super) fn repeats(runs: &[RunSummary], options: &[DifferingOption]) -> Vec<Repeats> {
+/// empty if no run is repeated. `runs` summarises `read`.
+///
+/// # Errors
+/// [`MetricsError`], which should not happen.
+pub(super) fn repeats(
+    read: &[Run],
+    runs: &[RunSummary],
+    options: &[DifferingOption],
+) -> Result<Vec<Repeats>, MetricsError> {
     let (repeated, others): (Vec<_>, Vec<_>) =
         options.iter().partition(|option| REPEATED.contains(&option.option.as_str()));
     let values = |options: &[&DifferingOption], run: usize| -> Vec<Option<String>> {
@@ -54,7 +63,7 @@ pub(super) fn repeats(runs: &[RunSummary], options: &[DifferingOption]) -> Vec<R
     }
     let groups: Vec<Vec<usize>> = groups.into_values().collect();
     if groups.iter().all(|group| group.len() == 1) {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let names = names(runs, &groups);
     let reference = &groups[0];
@@ -69,18 +78,22 @@ pub(super) fn repeats(runs: &[RunSummary], options: &[DifferingOption]) -> Vec<R
         for summary in group.iter().flat_map(|run| &runs[*run].tasks) {
             tasks.entry(summary.task.clone()).or_insert_with_key(|task| of(task));
         }
+        // The runs of a pair may have other tasks or even other data.
         let pair = |run: &usize| {
             let same = |other: &&usize| values(&repeated, **other) == values(&repeated, *run);
-            Some(score(run)? - score(reference.iter().find(same)?)?)
+            let other = reference.iter().find(same)?;
+            let tables = [&read[*other].predictions, &read[*run].predictions];
+            let [Some(before), Some(after)] = tables else { return None };
+            score_difference([before, after]).transpose()
         };
-        let pairs: Vec<f64> = group.iter().filter_map(pair).collect();
-        Repeats {
+        let pairs: Vec<f64> = group.iter().filter_map(pair).collect::<Result<_, _>>()?;
+        Ok(Repeats {
             name,
             runs: group.clone(),
             score: Estimate::of(&group.iter().filter_map(score).collect::<Vec<_>>()),
             tasks: tasks.into_iter().filter_map(|(task, mean)| Some((task, mean?))).collect(),
             difference: if index == 0 { None } else { Estimate::of(&pairs) },
-        }
+        })
     };
     groups.iter().zip(names).enumerate().map(group).collect()
 }

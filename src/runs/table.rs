@@ -92,7 +92,7 @@ impl RunTable {
         let summaries: Vec<RunSummary> =
             runs.iter().map(|run| RunSummary::new(run).expect(CLASSES)).collect();
         let options = differing(runs);
-        let repeats = repeats(&summaries, &options);
+        let repeats = repeats(runs, &summaries, &options).expect(CLASSES);
         Ok(Self { runs: summaries, repeats, options, differences: pairs, notes })
     }
 

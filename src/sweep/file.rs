@@ -11,7 +11,7 @@ use super::draw::{Choices, Random};
 use super::name::plain;
 use crate::config::{Config, shortcuts, source};
 use crate::near::nearest;
-use crate::options::{Entry, from_table, from_value, line_of, parse_toml};
+use crate::options::{Entry, ONE_START, from_table, from_value, line_of, member_of, parse_toml};
 
 /// Maximum number of draws and of runs of a sweep.
 pub(super) const MAX_RUNS: usize = 10_000;
@@ -26,9 +26,13 @@ const OWN: [(&str, &str); 7] = [
     ("test-run", "it writes no files from which a score could be read"),
     ("compare-freezing", "it turns one run into two: vary freezing-strategy instead"),
 ];
-/// Options of [`OWN`] that a configuration file may have, because runs write them there; they are left
-/// out.
-const LEFT_OUT: [&str; 5] = ["save-dir", "resume", "resume-best-acc", "overwrite", "record"];
+
+/// Returns the options of [`OWN`] that the configuration file of a run may have; they are left out.
+fn left_out() -> Vec<String> {
+    let mut names = member_of::<Config>(ONE_START);
+    names.push("save-dir".to_owned());
+    names
+}
 
 /// Contents of a sweep's file, each value checked on its own. Shortcuts are expanded.
 #[derive(Debug, Default)]
@@ -57,10 +61,10 @@ impl SweepFile {
         if let Some((line, config)) = reader.config {
             let config = path.parent().unwrap_or(Path::new("")).join(config);
             let inside = |reason| fail(format!("line {line}: config: {reason}"));
-            let mut under = source::read::<Config>(&config).map_err(|error| {
-                inside(error.to_string().trim_start_matches("--config ").to_owned())
-            })?;
-            under.retain(|entry| !LEFT_OUT.contains(&entry.name.as_str()));
+            let mut under =
+                source::read::<Config>(&config).map_err(|error| inside(error.to_string()))?;
+            let left_out = left_out();
+            under.retain(|entry| !left_out.contains(&entry.name));
             if let Some((name, why)) = OWN
                 .iter()
                 .find(|(name, _)| under.iter().any(|entry| entry.name == *name && entry.is_true()))
@@ -345,5 +349,17 @@ fn refuse_own(name: &str, table: &str, line: usize) -> Result<(), String> {
     match OWN.iter().find(|(own, _)| *own == name) {
         Some((_, why)) => Err(format!("line {line}: {table}{name}: {why}")),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_of_a_configuration_is_refused_elsewhere() {
+        for name in left_out() {
+            assert!(OWN.iter().any(|(own, _)| *own == name), "{name}");
+        }
     }
 }

@@ -39,8 +39,8 @@ pub struct Best {
     pub epoch: usize,
     /// Validation score.
     pub score: f64,
-    /// Balanced accuracy, by task; `None` for a task without labels.
-    pub tasks: IndexMap<String, Option<f64>>,
+    /// Balanced accuracy of each task with labels.
+    pub tasks: IndexMap<String, f64>,
 }
 
 /// Status and results of a run.
@@ -83,7 +83,8 @@ pub(super) fn read_result(run: &Run) -> RunResult {
             .valid
             .tasks
             .iter()
-            .map(|task| (task.task.clone(), task.labelled().map(|task| task.balanced_accuracy)))
+            .filter(|task| task.has_labels())
+            .map(|task| (task.task.clone(), task.balanced_accuracy))
             .collect(),
     });
     let reason = failure.map(|text| text.trim().to_owned()).or(unreadable);

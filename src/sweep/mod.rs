@@ -19,9 +19,10 @@ use indexmap::IndexMap;
 
 use crate::checkpoint::CheckpointError;
 use crate::config::{Config, ConfigError};
+use crate::runs::REPEATED;
 
 pub use folder::{Best, RunResult, Status};
-pub use results::{Combination, combinations, results_csv};
+pub use results::{Combination, Scored, combinations, results_csv, scored};
 pub use schedule::SweepEvent;
 
 /// Name of the table of all runs.
@@ -111,5 +112,15 @@ impl Sweep {
     /// Returns the names of the options in `[grid]` and `[random]`, in the file's order.
     pub fn varied(&self) -> impl Iterator<Item = &String> {
         self.runs.iter().take(1).flat_map(|run| run.options.keys())
+    }
+
+    /// Returns the options whose values the table of combinations averages over: `seed`, `fold`, both or
+    /// none.
+    pub(crate) fn repeated(&self) -> impl Iterator<Item = &'static str> {
+        let has_seeds = self.runs.iter().any(|run| run.seed.is_some());
+        let varies = move |name: &str| {
+            (name == "seed" && has_seeds) || self.varied().any(|varied| varied == name)
+        };
+        REPEATED.into_iter().filter(move |name| varies(name))
     }
 }

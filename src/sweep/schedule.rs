@@ -62,7 +62,7 @@ impl Sweep {
             );
         }
         if moved > 0 {
-            log::warn!("--dataset-root has changed since {moved} of the runs began");
+            log::warn!("dataset-root has changed since {moved} of the runs began");
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use super::error::TrainError;
 use super::run_data::RunData;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ClusterError};
 use crate::config::Config;
 use crate::data::Dataset;
 
@@ -11,10 +11,8 @@ use crate::data::Dataset;
 pub(super) fn common_config(config: &Config, cluster: &Cluster) -> Result<Config, TrainError> {
     let text = toml::to_string(config).expect("a configuration can be serialised");
     let texts = cluster.all(&text)?;
-    let parse = |text: &String| -> Config {
-        toml::from_str(text).expect("ranks of one version have the same options")
-    };
-    let mut common = parse(&texts[0]);
+    let sent_by = |rank: usize| received(&texts[rank], rank, cluster.hosts());
+    let mut common = sent_by(0)?;
     common.compute.device = config.compute.device.clone();
     common.data.dataset_root = config.data.dataset_root.clone();
     common.data.num_workers = config.data.num_workers;
@@ -24,8 +22,8 @@ pub(super) fn common_config(config: &Config, cluster: &Cluster) -> Result<Config
     common.data.cache_size = config.data.cache_size;
     common.run.save_dir = config.run.save_dir.clone();
     if cluster.leads() {
-        for (rank, text) in texts.iter().enumerate().skip(1) {
-            let changes = config.changes_from(&parse(text));
+        for rank in 1..cluster.size() {
+            let changes = config.changes_from(&sent_by(rank)?);
             if !changes.is_empty() {
                 let (name, changes) = (cluster.name(rank), changes.join(", "));
                 log::warn!("{name} was started with other options and uses rank 0's: {changes}");
@@ -33,6 +31,16 @@ pub(super) fn common_config(config: &Config, cluster: &Cluster) -> Result<Config
         }
     }
     Ok(common)
+}
+
+/// Reads the configuration that a rank has sent. A rank with another version of polyview may have
+/// choices that this one does not know.
+fn received(text: &str, rank: usize, hosts: &[String]) -> Result<Config, ClusterError> {
+    toml::from_str(text).map_err(|error| ClusterError::Message {
+        rank,
+        host: hosts[rank].clone(),
+        reason: error.message().to_owned(),
+    })
 }
 
 /// Returns an error unless the data are the same on all ranks: otherwise a rank would train on
@@ -66,4 +74,27 @@ fn digest(split: &Dataset) -> u32 {
         }
     }
     crc.finalize()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::config::OptimizerKind;
+
+    #[test]
+    fn a_configuration_with_an_unknown_choice_is_refused_with_its_sender() {
+        let hosts = ["first", "second"].map(str::to_owned);
+        let mut config = Config::default();
+        config.optimizer.optimizer = OptimizerKind::Sgd;
+        let text = toml::to_string(&config).unwrap();
+        assert_eq!(received(&text, 1, &hosts).unwrap(), config);
+        let other = text.replace("\"sgd\"", "\"newer\"");
+        let error = received(&other, 1, &hosts).unwrap_err();
+        assert!(
+            matches!(&error, ClusterError::Message { rank: 1, host, reason }
+                if host == "second" && reason.contains("newer")),
+            "{error}"
+        );
+    }
 }

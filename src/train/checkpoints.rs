@@ -3,31 +3,39 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::average::WeightAverage;
 use super::error::TrainError;
-use super::loss_scale::LossScale;
-use super::metrics::PassProgress;
-use super::optimizer::Optimizer;
 use super::pair::{drop_older, save_pair};
-use super::state::{MemoryState, RunState};
+use super::state::Snapshot;
 use crate::checkpoint::{self, CheckpointError, CheckpointInfo, FolderLock};
 use crate::config::{AUTO, Auto, Config};
 use crate::evaluate::{ActionPrediction, predictions_csv};
-use crate::model::MultiViewNet;
 use crate::report::{EpochRecord, improves};
 use crate::schema::Schema;
 
-/// Contents of a checkpoint: the state of a run between two steps.
-pub(super) struct Snapshot<'a> {
-    pub net: &'a MultiViewNet,
-    pub average: Option<&'a WeightAverage>,
-    pub optimizer: &'a Optimizer,
-    pub memory: MemoryState,
-    pub loss_scale: Option<LossScale>,
-    pub lanes: usize,
-    pub history: &'a [EpochRecord],
-    /// Progress of the training pass; `None` between two epochs.
-    pub progress: Option<PassProgress>,
+/// The folder of a run, before anything is written to it.
+pub(super) struct RunFolder<'a> {
+    config: &'a Config,
+    /// Whether this process writes the run's files.
+    writes: bool,
+    /// Lock that keeps other runs out of the folder.
+    lock: Option<FolderLock>,
+}
+
+impl<'a> RunFolder<'a> {
+    /// Creates the run's folder, checks that it is writable and locks it against other runs; leaves the
+    /// file system alone unless `writes` is set.
+    pub(super) fn open(config: &'a Config, writes: bool) -> Result<Self, TrainError> {
+        if !writes {
+            return Ok(Self { config, writes, lock: None });
+        }
+        checkpoint::prepare_folder(&config.run.save_dir)?;
+        let lock = FolderLock::take(&config.run.save_dir)?;
+        if lock.is_locked() {
+            checkpoint::remove_leftovers(&config.run.save_dir);
+        }
+        keep_earlier_run(config)?;
+        Ok(Self { config, writes, lock: Some(lock) })
+    }
 }
 
 /// Writes a run's files. Writes nothing in a test run, or if another rank does.
@@ -35,71 +43,48 @@ pub(super) struct CheckpointWriter<'a> {
     config: &'a Config,
     writes: bool,
     /// Description stored in the next checkpoint.
-    pub info: CheckpointInfo,
+    info: CheckpointInfo,
     /// Highest score so far.
-    pub best_score: Option<f64>,
+    best_score: Option<f64>,
     /// Weight files written so far.
     pub files: Vec<PathBuf>,
     last: Instant,
     lanes: usize,
     /// Digests of the training and the validation split.
-    pub data: [u32; 2],
-    /// Lock that keeps other runs out of the folder.
+    data: [u32; 2],
     lock: Option<FolderLock>,
 }
 
 impl<'a> CheckpointWriter<'a> {
-    /// Creates the run's folder, checks that it is writable and locks it against other runs; leaves the
-    /// file system alone unless `writes` is set.
-    pub(super) fn open(
-        config: &'a Config,
-        info: CheckpointInfo,
-        writes: bool,
-    ) -> Result<Self, TrainError> {
-        let lock = if !writes {
-            None
-        } else {
-            checkpoint::prepare_folder(&config.run.save_dir)?;
-            let lock = FolderLock::take(&config.run.save_dir)?;
-            if lock.is_locked() {
-                checkpoint::remove_leftovers(&config.run.save_dir);
-            }
-            keep_earlier_run(config)?;
-            Some(lock)
-        };
-        let (best_score, files) = (None, Vec::new());
-        let (last, data) = (Instant::now(), [0; 2]);
-        Ok(Self { config, writes, info, best_score, files, last, lanes: 1, data, lock })
-    }
-
-    /// Writes the configuration of a run with `lanes` lanes, and the history of a resumed run.
+    /// Writes the configuration of a run with `lanes` lanes, and the history of a resumed run. `best_score`
+    /// is the score to beat, `data` has digests of the training and the validation split.
     pub(super) fn begin(
-        &mut self,
-        history: &[EpochRecord],
+        folder: RunFolder<'a>,
+        info: CheckpointInfo,
+        best_score: Option<f64>,
+        data: [u32; 2],
         lanes: usize,
-    ) -> Result<(), TrainError> {
-        self.last = Instant::now();
-        self.lanes = lanes;
+        history: &[EpochRecord],
+    ) -> Result<Self, TrainError> {
+        let RunFolder { config, writes, lock } = folder;
+        let (files, last) = (Vec::new(), Instant::now());
+        let mut writer = Self { config, writes, info, best_score, files, last, lanes, data, lock };
         // Same values as in a run that was never stopped.
         if let Some(record) = history.last() {
-            self.info.epoch = record.epoch;
-            self.info.score = Some(record.score);
+            writer.info.epoch = record.epoch;
+            writer.info.score = Some(record.score);
         }
-        if !self.writes {
-            return Ok(());
+        if writer.writes {
+            writer.write_config()?;
+            if !history.is_empty() {
+                writer.write_history(history)?;
+            }
         }
-        self.write_config()?;
-        if !history.is_empty() {
-            self.write_history(history)?;
-        }
-        Ok(())
+        Ok(writer)
     }
 
     fn write_config(&self) -> Result<(), TrainError> {
-        // The file must reproduce the run from its beginning, so it must not mention resuming.
-        let mut whole = self.config.clone();
-        (whole.run.resume, whole.run.resume_best_acc) = (None, None);
-        whole.run.overwrite = false;
+        let mut whole = self.config.without_start();
         if self.lanes > 1 {
             // Fixed, so that the run can be reproduced on any number of devices.
             whole.compute.lanes = Auto::Number(self.lanes);
@@ -210,17 +195,9 @@ impl<'a> CheckpointWriter<'a> {
         self.restore()?;
         let folder = &self.config.run.save_dir;
         // Reading weights back from the device is expensive, so do it once for all files.
-        let shown = snapshot.average.map_or(snapshot.net, WeightAverage::net);
-        let (weights, checksum) = checkpoint::encode(folder, shown, &self.info)?;
-        let mut state = RunState::new(self.config, snapshot.history, snapshot.progress, checksum);
-        state.best_score = self.best_score;
-        state.memory = snapshot.memory;
-        state.loss_scale = snapshot.loss_scale;
-        state.lanes = snapshot.lanes;
-        state.data = Some(self.data);
-        state.average = snapshot.average.map(WeightAverage::updates);
-        let trained = snapshot.average.map(|_| (snapshot.net, &self.info.model));
-        let state = state.encode(folder, snapshot.optimizer, trained)?;
+        let (best_score, data) = (self.best_score, Some(self.data));
+        let [weights, state] =
+            snapshot.encode(folder, self.config, &self.info, best_score, data)?;
         let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(name)).collect();
         for path in &paths {
             save_pair(path, &weights, &state)?;
@@ -277,4 +254,29 @@ fn resumes_in(folder: &Path, resume: Option<&Path>) -> bool {
 pub(super) fn is_within(file: &Path, folder: &Path) -> bool {
     let same = || Some(file.canonicalize().ok()?.parent()? == folder.canonicalize().ok()?);
     same().unwrap_or(false)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_written_configuration_has_no_options_of_one_start() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let mut config = Config::default();
+        config.run.save_dir = folder.path().join("run");
+        config.run.seed = 7;
+        let expected = config.clone();
+        config.run.resume = Some(AUTO.into());
+        config.run.resume_best_acc = Some(0.5);
+        config.run.overwrite = true;
+        config.run.record = Some(folder.path().join("steps"));
+        let schema = Schema::mvfoul().unwrap();
+        let info = CheckpointInfo::new(&schema, config.model(&schema));
+        let run = RunFolder::open(&config, true).unwrap();
+        CheckpointWriter::begin(run, info, None, [0; 2], 1, &[]).unwrap();
+        let text = std::fs::read_to_string(config.run.save_dir.join(checkpoint::CONFIG)).unwrap();
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), expected);
+    }
 }

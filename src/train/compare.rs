@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use super::error::TrainError;
 use super::run::{Outcome, run_across};
 use crate::cluster::Cluster;
-use crate::config::{Auto, CacheChoice, Config, FreezingConfig, FreezingKind, SchedulerKind};
+use crate::config::{Auto, CacheChoice, Config, FreezingConfig, FreezingKind};
 use crate::report::Observer;
 
 /// Outcomes of both runs.
@@ -44,8 +44,8 @@ pub fn compare_freezing(
         layer_decay: config.freezing.layer_decay,
         ..usual.freezing
     };
-    // The one-cycle schedule has its own warm-up and, in a single phase, does not allow another one.
-    without.schedule.lr_warmup &= config.schedule.scheduler != SchedulerKind::OneCycle;
+    // A schedule with its own warm-up does not allow another one in a single phase.
+    without.schedule.lr_warmup &= !config.schedule.scheduler.has_own_warm_up();
     if config.freezing.gradual_finetuning {
         as_configured.schedule.lr = usual.schedule.lr;
         as_configured.schedule.epochs = usual.schedule.epochs;

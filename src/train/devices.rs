@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::error::TrainError;
 use crate::cluster::Cluster;
 use crate::config::Config;
+use crate::conv::forget_choices;
 use crate::device::{self, Compute, DeviceInfo};
 use crate::units::{counted, plural};
 
@@ -39,6 +40,8 @@ impl Devices {
             _ => device::open_all(&config.compute.device)?,
         };
         own.iter().filter_map(|device| device.note.as_ref()).for_each(|note| log::warn!("{note}"));
+        // An earlier run of this process may have been tuned, which changes the last bits.
+        own.iter().for_each(|device| forget_choices(&device.device));
         let here = RankDevices {
             host: cluster.map_or_else(String::new, |c| c.hosts()[c.rank()].clone()),
             devices: own.iter().map(|device| device.info.clone()).collect(),
@@ -118,5 +121,42 @@ impl Devices {
             text.push_str("; ranks compute differently, so rank 0's weights are sent to all");
         }
         Some(text)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use burn::tensor::DType;
+
+    use super::*;
+    use crate::conv::wgsl::variants;
+    use crate::conv::{ConvPass, ConvShape, checked_limits, choose, has_choices};
+    use crate::kernels::storage::Storage;
+
+    #[test]
+    fn a_run_does_not_use_what_an_earlier_one_was_tuned_to() {
+        let name = "wgpu:cpu";
+        if device::unshared().is_none() {
+            return;
+        }
+        // Other tests use the same device, but no convolution like this.
+        let shape = ConvShape {
+            batch: 1,
+            in_channels: 11,
+            out_channels: 13,
+            input: [2, 5, 17],
+            kernel: [3, 1, 3],
+            stride: [1; 3],
+            padding: [1, 0, 1],
+        };
+        let device = device::open(name).unwrap().device;
+        let limits = checked_limits(&device, DType::F32).unwrap();
+        let variant = variants(ConvPass::Forward, Storage::F32, &limits)[0];
+        assert!(choose(&device, ConvPass::Forward, &shape, DType::F32, variant));
+        let mut config = Config::default();
+        config.compute.device = name.to_owned();
+        Devices::open(&config, None).unwrap();
+        assert!(!has_choices(&device));
     }
 }

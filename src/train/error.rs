@@ -122,9 +122,7 @@ pub enum TrainError {
         rank: String,
     },
     /// A batch has fewer actions than lanes.
-    #[error(
-        "{lanes} lanes need a batch of at least {lanes} actions, but --batch-size is {actions}"
-    )]
+    #[error("{lanes} lanes need a batch of at least {lanes} actions, but it has {actions}")]
     FewActions {
         /// Number of lanes.
         lanes: usize,

@@ -148,16 +148,16 @@ fn check(steps: usize, from: f64, to: f64) -> Result<(), ConfigError> {
 fn standalone(config: &Config, steps: usize) -> Config {
     let mut config = config.clone();
     if config.run.resume.take().is_some() {
-        log::warn!("--resume has no effect here: the test trains a fresh network");
+        log::warn!("resume has no effect here: the test trains a fresh network");
     }
     if std::mem::take(&mut config.run.compare_freezing) {
-        log::warn!("--compare-freezing has no effect here");
+        log::warn!("compare-freezing has no effect here");
     }
     if config.run.record.take().is_some() {
-        log::warn!("--record has no effect here");
+        log::warn!("record has no effect here");
     }
     if config.run.test_run {
-        log::warn!("--test-run has no effect here: --steps sets the number of steps");
+        log::warn!("test-run has no effect here: the number of steps is given");
     }
     config.run.resume_best_acc = None;
     config.run.test_run = true;

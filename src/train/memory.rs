@@ -193,7 +193,7 @@ impl MemoryBudget {
         };
         let recomputed = if self.checkpointing { ", activations recomputed" } else { "" };
         format!(
-            "about {} per clip and {} besides, {free}: {passes}{recomputed}",
+            "about {} per clip plus {}, {free}: {passes}{recomputed}",
             ByteSize(needs.clip),
             ByteSize(needs.fixed)
         )

@@ -364,9 +364,9 @@ impl BatchResult {
     }
 }
 
-/// Returns the class weights of the imbalanced task; all 1 with the plain loss.
+/// Returns the class weights of the imbalanced task; all 1 if the loss uses none.
 pub(super) fn task_weights(config: &Config, counts: &[usize]) -> Vec<f64> {
-    if config.loss.loss_function == LossFunction::Plain {
+    if !config.loss.loss_function.uses_class_weights() {
         return vec![1.0; counts.len()];
     }
     class_weights(config.balance.class_weighting_strategy, counts, config.balance.max_weight_ratio)

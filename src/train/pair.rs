@@ -18,6 +18,7 @@ use crate::checkpoint::{
     self, CheckpointError, CheckpointInfo, patiently, rebuild, write_atomically,
 };
 use crate::model::MultiViewNet;
+use crate::model::state_dict::StateDict;
 
 /// A checkpoint that has been loaded.
 #[derive(Debug)]
@@ -32,6 +33,21 @@ pub struct Saved {
     pub moments: BTreeMap<String, Moments>,
     /// Network being trained, if `net` has the average of its weights.
     pub trained: Option<MultiViewNet>,
+}
+
+impl Saved {
+    /// Builds the networks of a checkpoint from the contents of both files; their paths are only used in
+    /// errors.
+    pub(super) fn new(
+        [weights, state_file]: [&Path; 2],
+        (info, tensors): (CheckpointInfo, StateDict),
+        (state, Tensors { moments, trained }): (RunState, Tensors),
+        device: &Device,
+    ) -> Result<Self, CheckpointError> {
+        let net = rebuild(weights, &info, tensors, device)?;
+        let trained = state.average.map(|_| rebuild(state_file, &info, trained, device));
+        Ok(Self { net, info, trained: trained.transpose()?, state, moments })
+    }
 }
 
 /// Returns the path of the state file that belongs to these weights.
@@ -103,10 +119,8 @@ pub fn load_pair(path: &Path, device: &Device) -> Result<Saved, CheckpointError>
             }
         },
     };
-    let net = rebuild(&weights, &info, tensors, device)?;
-    let Tensors { moments, trained } = state_tensors;
-    let trained = state.average.map(|_| rebuild(&state_of(&weights), &info, trained, device));
-    Ok(Saved { net, info, trained: trained.transpose()?, state, moments })
+    let paths = [&weights, &*state_of(&weights)];
+    Saved::new(paths, (info, tensors), (state, state_tensors), device)
 }
 
 /// Removes all but the newest `keep` of a folder's `epoch-NNNN` checkpoints up to `epoch`, the last one
@@ -162,6 +176,7 @@ mod tests {
     use crate::model::{BackboneKind, ModelConfig};
     use crate::schema::Schema;
     use crate::train::optimizer::{Optimizer, Rule};
+    use crate::train::state::{MemoryState, Snapshot};
 
     #[test]
     fn a_state_that_was_not_renamed_yet_is_not_overwritten() {
@@ -172,28 +187,34 @@ mod tests {
         let model = ModelConfig::new(BackboneKind::R3dTiny, &schema);
         let pair = |seed: u64| {
             let info = CheckpointInfo::new(&schema, model.clone());
-            let (weights, sum) =
-                checkpoint::encode(&path, &model.init(seed, &device), &info).unwrap();
-            let optimizer = Optimizer::new(Rule::new(&config), 0.0);
-            let state = RunState::new(&config, &[], None, sum).encode(&path, &optimizer, None);
-            (weights, state.unwrap())
+            let snapshot = Snapshot {
+                net: &model.init(seed, &device),
+                average: None,
+                optimizer: &Optimizer::new(Rule::new(&config), 0.0),
+                memory: MemoryState::default(),
+                loss_scale: None,
+                lanes: 1,
+                history: &[],
+                progress: None,
+            };
+            snapshot.encode(&path, &config, &info, None, None).unwrap()
         };
         let [first, second, third] = [pair(1), pair(2), pair(3)];
-        save_pair(&path, &first.0, &first.1).unwrap();
+        save_pair(&path, &first[0], &first[1]).unwrap();
         // Killed between the two renames.
-        fs::write(next_of(&path), &second.1).unwrap();
-        fs::write(&path, &second.0).unwrap();
+        fs::write(next_of(&path), &second[1]).unwrap();
+        fs::write(&path, &second[0]).unwrap();
         load_pair(&path, &device).unwrap();
         // The next save is killed before it replaces the weights.
         finish_last(&path).unwrap();
-        fs::write(next_of(&path), &third.1).unwrap();
+        fs::write(next_of(&path), &third[1]).unwrap();
         load_pair(&path, &device).unwrap();
-        assert_eq!(fs::read(state_of(&path)).unwrap(), second.1);
+        assert_eq!(fs::read(state_of(&path)).unwrap(), second[1]);
         // The state of weights that were never written is not renamed.
         finish_last(&path).unwrap();
-        assert_eq!(fs::read(state_of(&path)).unwrap(), second.1);
-        save_pair(&path, &third.0, &third.1).unwrap();
-        assert_eq!(fs::read(state_of(&path)).unwrap(), third.1);
+        assert_eq!(fs::read(state_of(&path)).unwrap(), second[1]);
+        save_pair(&path, &third[0], &third[1]).unwrap();
+        assert_eq!(fs::read(state_of(&path)).unwrap(), third[1]);
         assert!(!next_of(&path).exists());
     }
 }

@@ -116,17 +116,28 @@ impl<'a> Reporter<'a> {
         {
             logged(events.write(record.epoch, &summary));
         }
-        if let Some(table) = logged(metrics_csv(history)) {
-            logged(write_atomically(&self.config.run.save_dir.join(METRICS), table.as_bytes()));
-        }
-        self.page(history, RunStatus::Running);
+        self.files(history, RunStatus::Running);
     }
 
-    /// Writes the HTML report with the given status of the run.
-    pub(super) fn page(&self, history: &[EpochRecord], state: RunStatus) {
-        if !self.writes {
-            return;
+    /// Writes the reports of a run that has ended. A resumed run may have been killed before it had
+    /// written those of its last epoch.
+    pub(super) fn end(&self, history: &[EpochRecord], state: RunStatus) {
+        if self.writes {
+            self.files(history, state);
         }
+    }
+
+    /// Writes the table of metrics and the HTML report with the given status of the run.
+    fn files(&self, history: &[EpochRecord], state: RunStatus) {
+        if !history.is_empty()
+            && let Some(table) = logged(metrics_csv(history))
+        {
+            logged(write_atomically(&self.config.run.save_dir.join(METRICS), table.as_bytes()));
+        }
+        self.page(history, state);
+    }
+
+    fn page(&self, history: &[EpochRecord], state: RunStatus) {
         let table = toml::Table::try_from(self.config).expect("a configuration is a table");
         let configuration: Vec<(String, String)> = table
             .into_iter()

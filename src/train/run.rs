@@ -1,7 +1,9 @@
 //! The whole job: opens everything, trains and validates epoch by epoch, keeps the best weights.
 
 mod at_rates;
+mod inputs;
 mod open;
+mod stage_gradients;
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -9,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::agreement::common_config;
-use super::checkpoints::{CheckpointWriter, Snapshot};
+use super::checkpoints::CheckpointWriter;
 use super::early_stopping::EarlyStopping;
 use super::error::TrainError;
 use super::loss_scale::refuse_untrained;
@@ -19,13 +21,14 @@ use super::recording::Recorder;
 use super::reporting::{Reporter, finished};
 use super::run_data::RunData;
 use super::run_schedule::{EpochPlan, RunSchedule};
-use super::stage_gradients::stage_gradients;
+use super::state::Snapshot;
 use super::trainer::{TrainPass, Trainer};
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::config::advice::data_wait_advice;
 use crate::data::Batch;
 use crate::evaluate::{ActionLogits, ActionPrediction, Calibration};
+use crate::kernels::pool::ReleaseAtEnd;
 use crate::model::{STAGES, StageSet};
 use crate::report::html::RunStatus;
 use crate::report::{EpochRecord, Event, Observer, PassKind, PassRecord};
@@ -78,6 +81,8 @@ pub fn run_across(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
+    // Dropped last.
+    let _memory = ReleaseAtEnd;
     let common = cluster.map(|cluster| common_config(config, cluster)).transpose()?;
     let config = common.as_ref().unwrap_or(config);
     let mut run = Run::open(config, cluster, stop, observer)?;
@@ -86,7 +91,7 @@ pub fn run_across(
     if let Some(cache) = &run.data.cache {
         log::info!("frame cache: {}", cache.stats());
     }
-    run.reporter.page(&run.history, status);
+    run.reporter.end(&run.history, status);
     if status != RunStatus::Interrupted && !config.run.test_run {
         refuse_untrained(&run.history)?;
     }
@@ -206,7 +211,7 @@ impl<'a> Run<'a> {
         self.announce(epoch, PassKind::Train, self.data.steps(epoch));
         let progress = self.progress.take();
         let progress = progress.unwrap_or_else(|| PassProgress::new(&self.trainer.objective));
-        let loader = self.data.train_loader(epoch, progress.batches());
+        let loader = self.data.train_loader(epoch, progress.batches(), self.trainer.share());
         self.trainer.set_trainable(plan.trainable);
         let needs = memory_needs(self.config, self.trainer.net(), plan.trainable)?;
         let planned = self.budget.step(&needs);
@@ -235,7 +240,7 @@ impl<'a> Run<'a> {
     /// Runs the validation pass of an epoch. Returns its metrics and the network's outputs in the order
     /// of the split.
     fn validate(&mut self, epoch: usize) -> Result<(PassRecord, Vec<ActionLogits>), TrainError> {
-        let loader = self.data.valid_loader();
+        let loader = self.data.valid_loader(self.trainer.share());
         self.announce(epoch, PassKind::Validate, loader.batches());
         let needs = memory_needs(self.config, self.trainer.net(), StageSet::NONE)?;
         self.trainer.memory = self.budget.step(&needs);
@@ -293,32 +298,6 @@ impl<'a> Run<'a> {
             best,
             wall_seconds: Some(wall_seconds),
         })
-    }
-
-    /// Returns the gradients of all stages on the epoch's first batch, as computed by the lead.
-    fn stage_gradients(&self, epoch: usize) -> Result<Option<[f64; STAGES.len()]>, TrainError> {
-        match &self.cluster {
-            None => self.own_stage_gradients(epoch),
-            Some(cluster) => {
-                let own = if cluster.leads() { self.own_stage_gradients(epoch)? } else { None };
-                Ok(cluster.all(&own)?.swap_remove(0))
-            }
-        }
-    }
-
-    fn own_stage_gradients(&self, epoch: usize) -> Result<Option<[f64; STAGES.len()]>, TrainError> {
-        let batches = self.data.train_batches(epoch);
-        let Some(first) = batches.first() else {
-            return Ok(None);
-        };
-        let Some(batch) = self.data.train_batch(epoch, first)? else {
-            return Ok(None);
-        };
-        let (net, objective) = (self.trainer.net(), &self.trainer.objective);
-        let memory = self.budget.step(&memory_needs(self.config, net, StageSet::ALL)?);
-        let loss_scale = self.trainer.loss_scale;
-        let device = self.trainer.device();
-        stage_gradients(net, &batch, objective, memory, loss_scale, device)
     }
 
     /// Saves and reports a finished epoch. `progress` is that of its training pass.

@@ -1,11 +1,11 @@
 //! A run's data: the splits with their frame cache, the order of the training split and its
 //! augmentation.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::augmenter::{Augmenter, Rarity, multi_scale_sizes};
 use super::error::TrainError;
+use super::lanes::LaneShare;
 use crate::config::{Config, ConfigError};
 use crate::data::cache::FrameCache;
 use crate::data::loader::{self, Loader};
@@ -21,10 +21,6 @@ pub(super) struct RunData<'a> {
     sampler: Sampler,
     window: Window,
     pub cache: Option<Arc<FrameCache>>,
-    /// Number of lanes of each batch.
-    pub lanes: usize,
-    /// Lanes of each batch that this process reads.
-    pub own_lanes: Range<usize>,
 }
 
 impl<'a> RunData<'a> {
@@ -50,8 +46,6 @@ impl<'a> RunData<'a> {
             sampler,
             window: window.window,
             cache: None,
-            lanes: 1,
-            own_lanes: 0..1,
         })
     }
 
@@ -95,17 +89,19 @@ impl<'a> RunData<'a> {
         if run.test_run { batches.min(run.test_batches) } else { batches }
     }
 
-    /// Creates a loader of the training batches of an epoch, counted from 0, skipping the first `done`.
-    pub(super) fn train_loader(&self, epoch: usize, done: usize) -> Loader {
-        self.load(&self.train, self.train_batches(epoch), self.train_reading(epoch), done)
+    /// Creates a loader of the training batches of an epoch, counted from 0, skipping the first `done`. It
+    /// reads a share of each batch.
+    pub(super) fn train_loader(&self, epoch: usize, done: usize, share: LaneShare) -> Loader {
+        let batches = self.train_batches(epoch);
+        self.load(&self.train, batches, self.train_reading(epoch), done, share)
     }
 
-    /// Creates a loader of the validation split.
-    pub(super) fn valid_loader(&self) -> Loader {
+    /// Creates a loader of the validation split, which reads a share of each batch.
+    pub(super) fn valid_loader(&self, share: LaneShare) -> Loader {
         let actions = self.valid.samples.len();
         let mut batches = loader::in_order(actions, self.config.optimizer.batch_size);
         batches.truncate(self.shortened(batches.len()));
-        self.load(&self.valid, batches, Reading::MIDDLE, 0)
+        self.load(&self.valid, batches, Reading::MIDDLE, 0, share)
     }
 
     /// Returns how an epoch, counted from 0, reads training clips: its windows and crops.
@@ -113,17 +109,18 @@ impl<'a> RunData<'a> {
         Reading::drawn(self.config.run.seed, epoch + 1)
     }
 
-    /// Creates a loader of `batches`, skipping the first `done`.
+    /// Creates a loader of a share of each of `batches`, skipping the first `done`.
     fn load(
         &self,
         split: &Arc<Dataset>,
         batches: Vec<Vec<usize>>,
         reading: Reading,
         done: usize,
+        share: LaneShare,
     ) -> Loader {
         let clips = |action: usize| split.samples[action].views.len();
-        let plan = Plan::in_lanes(batches, self.lanes, clips).reading(reading).skip(done);
-        let plan = plan.share(self.own_lanes.clone());
+        let plan = Plan::in_lanes(batches, share.count, clips).reading(reading).skip(done);
+        let plan = plan.share(share.own);
         Loader::reading_ahead(Arc::clone(split), plan, self.config.data.ahead())
     }
 

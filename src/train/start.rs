@@ -9,9 +9,9 @@ use super::metrics::PassProgress;
 use super::objective::Objective;
 use super::optimizer::{Optimizer, Rule};
 use super::pair::{Saved, load_pair};
-use super::state::MemoryState;
+use super::state::{MemoryState, RunState, Snapshot};
 use crate::checkpoint::{self, CheckpointError, CheckpointInfo};
-use crate::config::{AUTO, Auto, Config, OptimizerKind};
+use crate::config::{AUTO, Auto, Config};
 use crate::model::pretrained::load_pretrained;
 use crate::model::{ModelConfig, MultiViewNet};
 use crate::report::EpochRecord;
@@ -48,36 +48,8 @@ impl Start {
         objective: &Objective,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        let mut optimizer = Optimizer::new(Rule::new(config), config.optimizer.gradient_clip_norm);
         if let Some(saved) = resumed(config, info, objective, device)? {
-            let Saved { net, info: saved_info, state, moments, trained } = saved;
-            let trained = trained.zip(state.average);
-            let (net, average) = networks(config, &info.model, net, trained, device);
-            let kind = |config: &Config| config.optimizer.optimizer == OptimizerKind::Sgd;
-            if kind(config) == kind(&state.config) {
-                optimizer.moments = moments;
-            } else {
-                log::warn!(
-                    "the checkpoint's optimizer moments are for another kind of optimizer and are discarded"
-                );
-            }
-            return Ok(Self {
-                net,
-                average,
-                optimizer,
-                history: state.history,
-                progress: state.progress,
-                memory: Some(state.memory),
-                loss_scale: state.loss_scale,
-                lanes: Some(state.lanes),
-                data: state.data,
-                trained_digests: Some(saved_info.trained_digests),
-                best_score: match config.run.resume_best_acc {
-                    // A job that is restarted repeatedly passes the same value each time.
-                    given if given == state.config.run.resume_best_acc => state.best_score,
-                    given => given.or(state.best_score),
-                },
-            });
+            return Ok(Self::from_saved(config, &info.model, saved, device));
         }
         let mut net = info.model.init(config.run.seed, device);
         if let Some(path) = &config.network.pretrained {
@@ -88,13 +60,12 @@ impl Start {
                 log::warn!("{}: {differences}", path.display());
             }
         }
-        let history = Vec::new();
         let (net, average) = networks(config, &info.model, net, None, device);
         Ok(Self {
             net,
             average,
-            optimizer,
-            history,
+            optimizer: new_optimizer(config),
+            history: Vec::new(),
             progress: None,
             memory: None,
             loss_scale: None,
@@ -104,12 +75,92 @@ impl Start {
             best_score: None,
         })
     }
+
+    /// Continues from a checkpoint of a network with the architecture `model`.
+    pub(super) fn from_saved(
+        config: &Config,
+        model: &ModelConfig,
+        saved: Saved,
+        device: &Device,
+    ) -> Self {
+        let Saved { net, info, state, moments, trained } = saved;
+        // Without `..`: a new field must not be forgotten here.
+        let RunState {
+            format_version: _,
+            polyview_version: _,
+            weights: _,
+            epoch: _,
+            progress,
+            best_score,
+            memory,
+            lanes,
+            loss_scale,
+            average,
+            data,
+            updates: _,
+            config: before,
+            history,
+        } = state;
+        let (net, average) = networks(config, model, net, trained.zip(average), device);
+        let mut optimizer = new_optimizer(config);
+        let kind = |config: &Config| config.optimizer.optimizer.moments();
+        if kind(config) == kind(&before) {
+            optimizer.moments = moments;
+        } else {
+            log::warn!(
+                "the checkpoint's optimizer moments are for another kind of optimizer and are discarded"
+            );
+        }
+        let best_score = match config.run.resume_best_acc {
+            // A job that is restarted repeatedly passes the same value each time.
+            given if given == before.run.resume_best_acc => best_score,
+            given => given.or(best_score),
+        };
+        Self {
+            net,
+            average,
+            optimizer,
+            history,
+            progress,
+            memory: Some(memory),
+            loss_scale,
+            lanes: Some(lanes),
+            data,
+            trained_digests: Some(info.trained_digests),
+            best_score,
+        }
+    }
+
+    /// Sets whether activations are stored in half precision or in f32.
+    #[must_use]
+    pub(super) fn with_half(self, half: bool) -> Self {
+        let net = self.net.with_half(half);
+        Self { net, average: self.average.map(|average| average.with_half(half)), ..self }
+    }
+
+    /// Returns this state as a checkpoint's; what only a resumed run has is filled in.
+    pub(super) fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot {
+            net: &self.net,
+            average: self.average.as_ref(),
+            optimizer: &self.optimizer,
+            memory: self.memory.unwrap_or_default(),
+            loss_scale: self.loss_scale,
+            lanes: self.lanes.unwrap_or(1),
+            history: &self.history,
+            progress: self.progress.clone(),
+        }
+    }
+}
+
+fn new_optimizer(config: &Config) -> Optimizer {
+    Optimizer::new(Rule::new(config), config.optimizer.gradient_clip_norm)
 }
 
 /// Returns the network to train and the average of its weights from those of a checkpoint. If the
 /// checkpointed run kept an average, `net` has the averaged weights and `trained` is the network
 /// that was trained, with the number of updates of the average.
-pub(super) fn networks(
+fn networks(
     config: &Config,
     model: &ModelConfig,
     net: MultiViewNet,
@@ -173,7 +224,7 @@ fn resumed(
         && config.compute.micro_batch == Auto::Auto
     {
         log::warn!(
-            "--gradient-checkpointing changes how many clips a pass has where a batch does not fit in \
+            "gradient-checkpointing changes how many clips a pass has where a batch does not fit in \
              memory, and with it batch norm"
         );
     }

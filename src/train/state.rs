@@ -6,11 +6,12 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::average::WeightAverage;
 use super::loss_scale::LossScale;
 use super::metrics::PassProgress;
 use super::optimizer::{Moments, Optimizer};
 use crate::checkpoint::container::{self, Content};
-use crate::checkpoint::{CheckpointError, FORMAT_VERSION};
+use crate::checkpoint::{self, CheckpointError, CheckpointInfo, FORMAT_VERSION};
 use crate::config::Config;
 use crate::model::state_dict::{StateDict, collect_net};
 use crate::model::{ModelConfig, MultiViewNet};
@@ -25,6 +26,38 @@ pub struct MemoryState {
     /// Number of clips that fitted after the device had run out of memory with more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub most_clips: Option<usize>,
+}
+
+/// Contents of a checkpoint: the state of a run between two steps.
+pub(super) struct Snapshot<'a> {
+    pub net: &'a MultiViewNet,
+    pub average: Option<&'a WeightAverage>,
+    pub optimizer: &'a Optimizer,
+    pub memory: MemoryState,
+    pub loss_scale: Option<LossScale>,
+    pub lanes: usize,
+    pub history: &'a [EpochRecord],
+    /// Progress of the training pass; `None` between two epochs.
+    pub progress: Option<PassProgress>,
+}
+
+impl Snapshot<'_> {
+    /// Returns the bytes of the weight file and of the state file; `path` is only used in errors. `best_score` is
+    /// the highest score so far, and `data` the digests of the splits if the state stores them.
+    pub(super) fn encode(
+        &self,
+        path: &Path,
+        config: &Config,
+        info: &CheckpointInfo,
+        best_score: Option<f64>,
+        data: Option<[u32; 2]>,
+    ) -> Result<[Vec<u8>; 2], CheckpointError> {
+        let shown = self.average.map_or(self.net, WeightAverage::net);
+        let (weights, checksum) = checkpoint::encode(path, shown, info)?;
+        let state = RunState::new(config, self, best_score, data, checksum);
+        let trained = self.average.map(|_| (self.net, &info.model));
+        Ok([weights, state.encode(path, self.optimizer, trained)?])
+    }
 }
 
 fn one() -> usize {
@@ -79,26 +112,31 @@ pub struct RunState {
 }
 
 impl RunState {
-    /// Creates a state in the current layout; `weights` is the checksum of the weight file.
-    pub fn new(
+    /// Creates a state in the current layout; `weights` is the checksum of the weight file. `best_score` and
+    /// `data` are stored as they are.
+    fn new(
         config: &Config,
-        history: &[EpochRecord],
-        progress: Option<PassProgress>,
+        snapshot: &Snapshot,
+        best_score: Option<f64>,
+        data: Option<[u32; 2]>,
         weights: String,
     ) -> Self {
+        let Snapshot { net: _, average, optimizer, memory, loss_scale, lanes, history, progress } =
+            snapshot;
+        let updates = optimizer.moments.iter().map(|(name, moments)| (name.clone(), moments.steps));
         Self {
             format_version: FORMAT_VERSION,
             polyview_version: env!("CARGO_PKG_VERSION").to_owned(),
             weights,
             epoch: history.len(),
-            progress,
-            best_score: None,
-            memory: MemoryState::default(),
-            lanes: 1,
-            loss_scale: None,
-            average: None,
-            data: None,
-            updates: BTreeMap::new(),
+            progress: progress.clone(),
+            best_score,
+            memory: *memory,
+            lanes: *lanes,
+            loss_scale: *loss_scale,
+            average: average.map(WeightAverage::updates),
+            data,
+            updates: updates.collect(),
             config: config.clone(),
             history: history.to_vec(),
         }
@@ -109,8 +147,8 @@ impl RunState {
     ///
     /// The header is TOML: its numbers are read back bit for bit, NaN included, which JSON does not
     /// guarantee.
-    pub fn encode(
-        mut self,
+    fn encode(
+        &self,
         path: &Path,
         optimizer: &Optimizer,
         trained: Option<(&MultiViewNet, &ModelConfig)>,
@@ -121,7 +159,6 @@ impl RunState {
         };
         let mut tensors = StateDict::new();
         for (name, moments) in &optimizer.moments {
-            self.updates.insert(name.clone(), moments.steps);
             let mut add = |which: &str, tensor: &Tensor<1>| -> Result<(), CheckpointError> {
                 let data = tensor.clone().try_into_data().map_err(|e| fail(e.to_string()))?;
                 tensors.insert(format!("{name}.{which}"), data);
@@ -137,7 +174,7 @@ impl RunState {
             tensors
                 .extend(weights.into_iter().map(|(name, data)| (format!("{TRAINED}{name}"), data)));
         }
-        let text = toml::to_string(&self).map_err(|error| fail(error.to_string()))?;
+        let text = toml::to_string(self).map_err(|error| fail(error.to_string()))?;
         Ok(container::encode(path, &text, &tensors)?.0)
     }
 

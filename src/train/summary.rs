@@ -4,9 +4,7 @@ use super::objective::task_weights;
 use super::schedule::CYCLE_MOMENTUM;
 use crate::augment::Strength;
 use crate::config::advice::{advice, label_advice, schema_advice};
-use crate::config::{
-    Config, FreezingKind, LossFunction, OptimizerKind, SchedulerKind, WeightingStrategy,
-};
+use crate::config::{Config, FreezingKind, OptimizerKind, WeightingStrategy};
 use crate::data::balance::{Sampling, draws};
 use crate::data::sampling::WindowSpec;
 use crate::data::{Dataset, Window};
@@ -63,7 +61,7 @@ pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
         pair("precision", describe_precision(opened)),
         pair("memory", opened.memory.clone()),
         pair("training", describe_training(config)),
-        pair("loss", describe_loss(config)),
+        pair("loss", describe_loss(config, schema)),
         pair("balance", describe_balance(config, schema)),
         pair("freezing", describe_freezing(config)),
         pair("augment", describe_augmentation(config)),
@@ -152,10 +150,10 @@ fn describe_data(c: &Config, window: Window) -> String {
 fn describe_momentum(c: &Config) -> String {
     let own = c.optimizer.momentum.to_string();
     let [high, low] = CYCLE_MOMENTUM;
-    match (c.schedule.scheduler, c.freezing.gradual_finetuning) {
-        (SchedulerKind::OneCycle, true) => format!("{own}, then {low} to {high}"),
-        (SchedulerKind::OneCycle, false) => format!("{low} to {high}"),
-        _ => own,
+    match (c.schedule.scheduler.sets_momentum(), c.freezing.gradual_finetuning) {
+        (true, true) => format!("{own}, then {low} to {high}"),
+        (true, false) => format!("{low} to {high}"),
+        (false, _) => own,
     }
 }
 
@@ -200,17 +198,20 @@ fn describe_training(c: &Config) -> String {
     )
 }
 
-fn describe_loss(c: &Config) -> String {
-    let mut text = match c.loss.loss_function {
-        LossFunction::Focal | LossFunction::AdaptiveFocal => {
-            format!("{}, γ {}", c.loss.loss_function, c.loss.focal_gamma)
-        }
-        other => other.to_string(),
-    };
+fn describe_loss(c: &Config, schema: &Schema) -> String {
+    let mut text = c.loss.loss_function.to_string();
+    if c.loss.loss_function.uses_gamma() {
+        text.push_str(&format!(", γ {}", c.loss.focal_gamma));
+    }
     text.push_str(&format!(", label smoothing {}", c.loss.label_smoothing));
     if !c.loss.main_task_weights.is_empty() {
-        let weights: Vec<String> = c.loss.main_task_weights.iter().map(f64::to_string).collect();
-        text.push_str(&format!(", task weights {}", weights.join(" ")));
+        // Named, because the order is the schema's and not that of --tasks.
+        let names = schema.tasks.iter().map(|task| &task.name);
+        let weights: Vec<String> = names
+            .zip(&c.loss.main_task_weights)
+            .map(|(name, weight)| format!("{name} {weight}"))
+            .collect();
+        text.push_str(&format!(", task weights ({})", weights.join(", ")));
     }
     if c.loss.auxiliary_task_weight > 0.0 {
         text.push_str(&format!(", annotated properties {}", c.loss.auxiliary_task_weight));
@@ -219,18 +220,19 @@ fn describe_loss(c: &Config) -> String {
 }
 
 fn describe_balance(c: &Config, schema: &Schema) -> String {
-    let weights = match (c.loss.loss_function, c.balance.class_weighting_strategy) {
+    let weights = match c.balance.class_weighting_strategy {
         // Only the imbalanced task has class weights.
         _ if schema.imbalanced_task().is_none() => "no class weights".to_owned(),
-        (LossFunction::Plain, _) | (_, WeightingStrategy::None) => "no class weights".to_owned(),
-        (_, WeightingStrategy::BalancedCapped) => {
+        _ if !c.loss.loss_function.uses_class_weights() => "no class weights".to_owned(),
+        WeightingStrategy::None => "no class weights".to_owned(),
+        WeightingStrategy::BalancedCapped => {
             format!(
                 "class weights {} (at most {})",
                 WeightingStrategy::BalancedCapped,
                 c.balance.max_weight_ratio
             )
         }
-        (_, other) => format!("class weights {other}"),
+        other => format!("class weights {other}"),
     };
     let tasks = c.balance.balanced_tasks(schema);
     let names: Vec<&str> = tasks.iter().map(|&task| schema.tasks[task].name.as_str()).collect();
@@ -341,4 +343,19 @@ fn describe_augmentation(config: &Config) -> String {
         text.push_str(&format!(", {mixing}"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_shown_with_their_tasks() {
+        let mut config = Config::default();
+        config.data.tasks = ["action_class", "offence_severity"].map(str::to_owned).to_vec();
+        config.loss.main_task_weights = vec![1.0, 5.0];
+        let schema = Schema::mvfoul().unwrap().with_tasks(&config.data.tasks).unwrap();
+        let text = describe_loss(&config, &schema);
+        assert!(text.contains("task weights (offence_severity 1, action_class 5)"), "{text}");
+    }
 }

@@ -13,7 +13,7 @@ use burn::tensor::Device;
 use super::augmenter::Augmenter;
 use super::average::WeightAverage;
 use super::error::TrainError;
-use super::lanes::Lanes;
+use super::lanes::{LaneShare, Lanes};
 use super::loss_scale::LossScale;
 use super::memory::StepMemory;
 use super::metrics::{PassMetrics, PassProgress};
@@ -68,6 +68,25 @@ pub struct Trainer<'a> {
     observer: Box<dyn FnMut(&Event) + 'a>,
 }
 
+/// What a trainer is made of; its fields of the same names describe them.
+pub(super) struct TrainerParts<'a, 'd> {
+    pub net: MultiViewNet,
+    pub optimizer: Optimizer,
+    pub objective: Objective,
+    pub augmenter: Option<Augmenter>,
+    pub mixing: Option<Mixing>,
+    /// Loss scale of the checkpointed run.
+    pub loss_scale: Option<LossScale>,
+    pub average: Option<WeightAverage>,
+    pub recorder: Option<Recorder>,
+    pub seed: u64,
+    /// Device with automatic differentiation enabled or not.
+    pub device: &'d Device,
+    pub lanes: Option<Lanes>,
+    pub stop: &'a AtomicBool,
+    pub observer: Box<dyn FnMut(&Event) + 'a>,
+}
+
 /// A training pass in progress.
 pub struct TrainPass {
     loader: Loader,
@@ -85,23 +104,44 @@ impl<'a> Trainer<'a> {
         objective: Objective,
         device: &Device,
     ) -> Self {
-        Self {
-            loss_scale: net.backbone.is_half().then(LossScale::default),
-            net: Some(net),
+        Self::from_parts(TrainerParts {
+            net,
             optimizer,
-            objective: objective.into(),
+            objective,
             augmenter: None,
             mixing: None,
-            memory: StepMemory::default(),
+            loss_scale: None,
             average: None,
             recorder: None,
             seed: 0,
-            epoch: 0,
-            steps: 0,
-            device: device.clone().without_autodiff().autodiff(),
+            device,
             lanes: None,
             stop: &NEVER,
             observer: Box::new(|_| {}),
+        })
+    }
+
+    /// Creates a trainer that has not trained yet.
+    pub(super) fn from_parts(parts: TrainerParts<'a, '_>) -> Self {
+        // A run resumed in f32 needs no loss scale; one newly in f16 starts from the default.
+        let half = parts.net.backbone.is_half();
+        Self {
+            loss_scale: half.then(|| parts.loss_scale.unwrap_or_default()),
+            net: Some(parts.net),
+            optimizer: parts.optimizer,
+            objective: parts.objective.into(),
+            augmenter: parts.augmenter,
+            mixing: parts.mixing,
+            memory: StepMemory::default(),
+            average: parts.average,
+            recorder: parts.recorder,
+            seed: parts.seed,
+            epoch: 0,
+            steps: 0,
+            device: parts.device.clone().without_autodiff().autodiff(),
+            lanes: parts.lanes,
+            stop: parts.stop,
+            observer: parts.observer,
         }
     }
 
@@ -126,6 +166,11 @@ impl<'a> Trainer<'a> {
     /// Returns the number of lanes in each step.
     pub fn lanes(&self) -> usize {
         self.lanes.as_ref().map_or(1, Lanes::count)
+    }
+
+    /// Returns which lanes of each batch this process computes.
+    pub(super) fn share(&self) -> LaneShare {
+        self.lanes.as_ref().map_or(LaneShare { count: 1, own: 0..1 }, Lanes::share)
     }
 
     /// Returns the network with its current weights.

@@ -30,7 +30,7 @@ pub(super) fn tune(
     let folder = tuning::folder();
     if folder.is_none() {
         log::warn!(
-            "there is no home folder (HOME is not set): the results of --tune are not saved"
+            "there is no home folder (HOME is not set): the results of tuning are not saved"
         );
     }
     let tuned = tuning::tune(compute, &jobs, net.backbone.is_half(), folder.as_deref(), || {

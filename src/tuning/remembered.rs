@@ -101,7 +101,7 @@ impl Remembered {
             }
         }
         if let Err(error) = write(&file, &self.contents) {
-            log::warn!("{}: the results of --tune cannot be stored: {error}", file.display());
+            log::warn!("{}: the results of tuning cannot be stored: {error}", file.display());
             self.file = None;
         }
     }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes small H.264 clips of many kinds into a folder, as the video target's first inputs.
+# Writes small H.264 clips of many kinds into a folder, as seed inputs of the video target.
 set -eu
 out=$1
 mkdir -p "$out"

@@ -70,7 +70,7 @@ fn advice_depends_on_the_data_set_and_the_options_in_use() {
     for word in ["60 actions", "--pretrained", "--unfreeze-blocks 1", "--batch-size 4"] {
         assert!(few.contains(word), "{few}");
     }
-    // The heads have that much anyway.
+    // The heads' dropout is already that high by default.
     assert!(!few.contains("--dropout-rate"), "{few}");
     assert!(advice(&config, 300, &[150, 150])[0].contains("--unfreeze-blocks 2"));
     assert!(advice(&config, 800, &[400, 400])[0].contains("--severity-aware-augmentation"));
@@ -108,7 +108,7 @@ fn options_without_effect_in_two_phases_are_named() {
 }
 
 #[test]
-fn options_that_need_another_one_are_named_without_it() {
+fn options_without_the_option_that_they_need_are_named() {
     let lines = |config: &Config| advice(config, 3000, &[1500, 1500]).join("\n");
     let two = "--pretrained k400.pth";
     let one = "--pretrained k400.pth --no-gradual-finetuning";
@@ -171,6 +171,6 @@ fn options_for_imbalanced_classes_need_a_task_that_is_imbalanced() {
     assert_eq!(lines("", &level), Vec::<String>::new());
     let [rarer] = &lines("--severity-aware-augmentation", &level)[..] else { panic!("a line") };
     assert!(rarer.starts_with("--severity-aware-augmentation has an effect only with"), "{rarer}");
-    // Named with that other option already.
+    // This is already reported for the other option.
     assert_eq!(lines("--loss-function plain --max-weight-ratio 3", &level), Vec::<String>::new());
 }

@@ -13,7 +13,7 @@ fn messages(split: &Split) -> Vec<String> {
     split.problems.iter().map(ToString::to_string).collect()
 }
 
-/// A training split of these actions.
+/// Writes a training split of these actions.
 fn data_set(actions: Value) -> TempDir {
     let root = tempfile::tempdir().unwrap();
     write_split(root.path(), "train", &json!({"Actions": actions}).to_string());
@@ -67,7 +67,7 @@ fn files_of_other_encodings_are_read_with_a_warning() {
 }
 
 #[test]
-fn nan_does_harm_only_where_it_is_used() {
+fn nan_is_an_error_only_where_it_is_used() {
     let root = tempfile::tempdir().unwrap();
     let clips = r#""Clips": [{"Url": "a/b", "Replay speed": NaN, "Timestamp": -Infinity}]"#;
     let labels = r#""Offence": "Offence", "Action class": "Tackling""#;
@@ -156,7 +156,7 @@ fn misspelled_fields_are_named_once_with_what_was_meant() {
     ];
     assert_eq!(field_problems(&split), expected);
 
-    // Where no action has a field that decides labels.
+    // No action has a field that determines labels.
     let root =
         data_set(json!({"0": {"Offence": "Offence", "Action class": "Dive", "Clips": clips}}));
     let split = load(&root, "train").unwrap();

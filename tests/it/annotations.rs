@@ -18,7 +18,7 @@ fn data_set(actions: Value) -> TempDir {
     root
 }
 
-/// An action's labels, all of which are known.
+/// Returns an action's labels, all of which must be known.
 fn known(action: &Action) -> Vec<usize> {
     action.labels.iter().flatten().map(|label| label.unwrap()).collect()
 }
@@ -118,7 +118,7 @@ fn wrong_types_affect_only_their_action() {
             false,
             "Clips, entry 0: expected a string Url, found 3",
         ),
-        // A property is only unknown then.
+        // A property merely becomes unknown.
         (with("Contact", json!(true)), true, "Contact: expected a string, found true"),
         (with("Contact", json!("Some")), true, "Contact \"Some\" is not listed"),
         (
@@ -253,7 +253,7 @@ fn hostile_texts() {
         assert!(matches!(error, DataError::Json { .. }), "{error}");
         assert_eq!(error.to_string().lines().count(), 1);
     }
-    // Numbers beyond any type, names that are no paths and values that are no text.
+    // Numbers beyond any type, names that are not paths and values that are not strings.
     let entry = r#"{"Action class": "Dive", "Offence": "Between", "Severity": "", "Clips": [
         {"Url": "."}, {"Url": "\u0000"}, {"Url": "a/./\u202e//b", "Timestamp": 1e300},
         {"Url": "a/\u202e/b", "Replay speed": -0.0}, {"Url": "Dataset/Train"}, {"Url": "c:"}]}"#;

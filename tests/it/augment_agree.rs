@@ -12,7 +12,7 @@ use crate::common::augment::{BARE, Execution};
 use crate::common::tensors::values;
 use crate::common::{adapter, fill};
 
-/// Any valid record, with wider ranges than the planner's.
+/// Draws a valid record, with wider ranges than the planner's.
 fn any_record(rng: &mut ChaCha8Rng, [t, h, w]: [usize; 3], out_t: usize) -> ClipRecord {
     let mut record = ClipRecord::identity(out_t);
     for frame in &mut record.frames {
@@ -90,7 +90,7 @@ fn two_hundred_random_records_agree() {
     println!("host against shader, {done} records: worst difference {worst:.2e}");
 }
 
-/// The planner's records at the size of training, where coordinates are largest.
+/// Compares the planner's records at training size, where coordinates are largest.
 #[test]
 fn planned_records_agree_at_full_size() {
     let Some(device) = adapter::device() else { return };
@@ -119,7 +119,7 @@ fn a_run_repeats_and_another_epoch_differs() {
         let run = |epoch| {
             let plan = |view| {
                 let mut record = plan_clip(&config, 42, epoch, "17", view, size, 0.0);
-                // Noise always takes part, so that its key is tested too.
+                // There is always noise, so that its key is tested too.
                 record.noise_std = 0.05;
                 record
             };
@@ -152,7 +152,7 @@ fn noise_depends_only_on_its_key_and_has_the_requested_deviation() {
         let mean = one.iter().sum::<f32>() / count;
         let std = (one.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / count).sqrt();
         assert!((mean - 0.5).abs() < 0.003 && (std - 0.05).abs() < 0.002, "{mean} {std}");
-        // Neither neighbours nor channels repeat one another.
+        // Neither neighbours nor channels are correlated.
         for lag in [1, 32, 1024, 2048] {
             let pairs = one.iter().zip(&one[lag..]).map(|(a, b)| (a - mean) * (b - mean));
             let correlation = pairs.sum::<f32>() / (count * std * std);

@@ -1,4 +1,4 @@
-//! Each operation alone against PyTorch's values, in both executions.
+//! Each operation on its own against PyTorch's values, in both executions.
 
 use polyview::augment::{AugmentJob, ClipRecord, Crop, Cutout, Frames, Normalisation};
 use serde_json::Value;
@@ -8,14 +8,14 @@ use crate::common::compare::{Worst, max_diff};
 use crate::common::reference::{count, entries, field, floats, floats32, shape, text};
 use crate::common::{fill, reference};
 
-/// `[3, T, H, W]` to `[T, H, W, 3]`.
+/// Reorders `[3, T, H, W]` to `[T, H, W, 3]`.
 fn interleaved(planes: &[f64]) -> Vec<f32> {
     let count = planes.len() / 3;
     (0..planes.len()).map(|i| planes[(i % 3) * count + i / 3] as f32).collect()
 }
 
-/// A golden case as a record, with its normalisation; `Err` with the reason for what this pass does
-/// not offer.
+/// Returns a golden case as a record, with its normalisation; for an operation that this pass does not
+/// offer, `Err` with the reason.
 fn record_of(
     case: &Value,
     [t, h, w]: [usize; 3],
@@ -42,7 +42,7 @@ fn record_of(
             }
         }
         "crop_resize" if *field(case, "antialias") == true => {
-            return Err("antialiasing is a matter of loading, not of this pass");
+            return Err("loading antialiases, not this pass");
         }
         "crop_resize" => {
             record.crop = Some(Crop {
@@ -53,7 +53,7 @@ fn record_of(
             });
         }
         "rotate" if text(case, "form") == "normalised" => {
-            return Err("a record's rotation is the rigid one");
+            return Err("a record's rotation is rigid");
         }
         "rotate" => record.rotation = number("degrees"),
         "cutout" => {
@@ -120,9 +120,9 @@ fn golden_image_operations() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The golden file has f32 clips only; uint8 ones must come out as the same numbers.
+/// The golden file has f32 clips only; uint8 clips must give the same numbers.
 #[test]
-fn golden_operations_on_bytes_are_those_on_their_values() {
+fn golden_operations_on_bytes_equal_those_on_f32() {
     let golden = reference::load("image_ops.json");
     let [_, t, h, w] = shape(&golden, "clip_shape");
     let size = [t, h, w];

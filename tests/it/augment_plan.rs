@@ -1,4 +1,4 @@
-//! What the planner draws and what is refused.
+//! The records that the planner draws, and inputs that are refused.
 
 use burn::tensor::Device;
 use polyview::augment::{
@@ -18,7 +18,7 @@ fn plan(config: &AugmentConfig, epoch: usize, view: usize, size: [usize; 3]) -> 
     plan_clip(config, 42, epoch, "action 3", view, size, 0.0)
 }
 
-/// Plain normalisation spelled out: `[N, T, H, W, 3]` bytes to `[N, 3, T, H, W]`.
+/// Computes plain normalisation directly: `[N, T, H, W, 3]` bytes to `[N, 3, T, H, W]`.
 fn normalised(bytes: &[u8], n: usize, norm: &Normalisation) -> Vec<f32> {
     let pixels = bytes.len() / n / 3;
     let mut out = Vec::new();
@@ -52,9 +52,9 @@ fn the_identity_is_plain_normalisation() {
     }
 }
 
-/// The table-driven rows of the host are the same pixels as its general rows.
+/// The host's table-driven rows give the same pixels as its general rows.
 #[test]
-fn the_fast_path_is_the_general_path() {
+fn the_fast_path_equals_the_general_path() {
     let size @ [t, h, w] = [3, 8, 10];
     let bytes = fill::bytes("fast", t * h * w * 3);
     let reals: Vec<f32> = bytes.iter().map(|b| f32::from(*b) / 255.0).collect();
@@ -98,7 +98,7 @@ fn ten_thousand_records_are_valid_and_finite() {
         let config = AugmentConfig {
             augmentation_strength: Strength::ALL[i % 5],
             severity_aware_augmentation: i % 2 == 0,
-            // The largest values that are allowed, every third time.
+            // Every third time, the extreme values that are allowed.
             dropout_prob: if i % 3 == 0 { 1.0 } else { 0.2 },
             spatial_crop_strength: if i % 3 == 0 { 1e-9 } else { 0.7 },
             color_aug_strength: if i % 3 == 0 { 1.0 } else { 0.3 },
@@ -152,7 +152,7 @@ fn views_of_an_action_share_the_flip_and_nothing_else() {
     assert!((150..250).contains(&flips), "{flips} of 400 actions are flipped");
 }
 
-/// The shares and ranges of the table in the documentation, for the default options.
+/// Checks the shares and ranges of the documentation's table, for the default options.
 #[test]
 fn the_default_draws_what_the_table_says() {
     let (config, size) = (AugmentConfig::default(), [16, 100, 200]);
@@ -183,7 +183,7 @@ fn the_default_draws_what_the_table_says() {
         assert!(record.rotation.abs() <= 8.0);
         assert!((0.7..1.3).contains(&record.brightness) && (0.7..1.3).contains(&record.contrast));
         assert!(record.noise_std <= 0.06);
-        // Neither shift nor warp (an eighth of 16 frames at either end) can do more together.
+        // Shift and warp (an eighth of 16 frames at either end) together move no frame further.
         let off = |t: usize| record.frames[t].source.abs_diff(t);
         if record.frames[0].source < record.frames[15].source {
             assert!((0..16).all(|t| off(t) <= 3 + 2), "{:?}", record.frames);
@@ -193,11 +193,11 @@ fn the_default_draws_what_the_table_says() {
 }
 
 #[test]
-fn rand_augment_gives_each_clip_so_many_stages() {
+fn rand_augment_gives_each_clip_the_requested_number_of_stages() {
     let size = [16, 100, 200];
     let config = |count| AugmentConfig {
         rand_augment: Some(count),
-        // Each frame that may be dropped is, but the one that is always kept.
+        // Where the stage is chosen, all frames are dropped but the one that is always kept.
         dropout_prob: 1.0,
         ..AugmentConfig::default()
     };
@@ -221,7 +221,7 @@ fn rand_augment_gives_each_clip_so_many_stages() {
             let record = plan(&config(count), epoch, 0, size);
             let stages = stages(&record);
             let hit = stages.iter().filter(|hit| **hit).count();
-            // Three stages move frames in time, and a shift or a warp may come to nothing.
+            // Three stages move frames in time, and a shift or a warp may have no effect.
             assert!(hit <= count && hit + 3 >= count, "{hit} of {count}: {record:?}");
             of_each.iter_mut().zip(stages).for_each(|(sum, hit)| *sum += usize::from(hit));
         }
@@ -230,7 +230,7 @@ fn rand_augment_gives_each_clip_so_many_stages() {
             assert!((share - wanted).abs() < 0.03, "stage {stage}: {share} of {count}");
         }
     }
-    // The choice is the clip's, and leaves the values that are drawn as they are.
+    // Stages are chosen per clip, and the choice does not change the values that are drawn.
     let (all, usual) = (plan(&config(11), 3, 1, size), plan(&AugmentConfig::default(), 3, 1, size));
     assert!(all.noise_key == usual.noise_key && all.flip == usual.flip);
     let of = |view| stages(&plan(&config(3), 0, view, size));
@@ -254,17 +254,17 @@ fn flips_and_reversals_can_be_left_out() {
     let [flips, reversals] = counted(&of(0.5, 0.1, None));
     assert!((160..240).contains(&flips) && (30..90).contains(&reversals), "{flips} {reversals}");
     assert_eq!(counted(&of(0.0, 0.0, None)), [0, 0]);
-    // Even where the stages are chosen, whatever their probabilities.
+    // Likewise with --rand-augment, which chooses stages whatever their probabilities.
     assert_eq!(counted(&of(0.0, 0.0, Some(11))), [0, 0]);
     assert_eq!(counted(&of(0.5, 0.1, Some(11)))[1], 400);
-    // The other draws stay as they are.
+    // The other draws do not change.
     let (with, without) =
         (plan(&of(0.5, 0.1, None), 3, 1, size), plan(&of(0.0, 0.1, None), 3, 1, size));
     assert_eq!(ClipRecord { flip: false, ..with }, without);
 }
 
 #[test]
-fn none_is_the_identity_and_rarity_makes_stronger() {
+fn none_is_the_identity_and_rarity_strengthens() {
     let size = [8, 20, 30];
     for epoch in 0..50 {
         assert_eq!(plan(&of(Strength::None), epoch, 0, size), ClipRecord::identity(8));
@@ -283,7 +283,7 @@ fn none_is_the_identity_and_rarity_makes_stronger() {
 }
 
 #[test]
-fn one_option_leaves_the_choices_of_the_others_alone() {
+fn an_option_does_not_change_the_draws_of_others() {
     let size = [8, 20, 30];
     let loud = AugmentConfig { noise_strength: 0.5, ..AugmentConfig::default() };
     for epoch in 0..20 {
@@ -299,15 +299,15 @@ fn bad_options_are_refused_by_name() {
     let base = AugmentConfig::default();
     base.validate().unwrap();
     let cases = [
-        (AugmentConfig { dropout_prob: 1.5, ..base.clone() }, "--dropout-prob 1.5: "),
-        (AugmentConfig { dropout_prob: f64::NAN, ..base.clone() }, "--dropout-prob NaN: "),
-        (AugmentConfig { spatial_crop_strength: 0.0, ..base.clone() }, "--spatial-crop-strength 0"),
-        (AugmentConfig { spatial_crop_strength: 1.1, ..base.clone() }, "--spatial-crop-strength 1"),
-        (AugmentConfig { color_aug_strength: -0.1, ..base.clone() }, "--color-aug-strength -0.1: "),
-        (AugmentConfig { noise_strength: 2.0, ..base.clone() }, "--noise-strength 2: "),
+        (AugmentConfig { dropout_prob: 1.5, ..base.clone() }, "dropout-prob 1.5: "),
+        (AugmentConfig { dropout_prob: f64::NAN, ..base.clone() }, "dropout-prob NaN: "),
+        (AugmentConfig { spatial_crop_strength: 0.0, ..base.clone() }, "spatial-crop-strength 0"),
+        (AugmentConfig { spatial_crop_strength: 1.1, ..base.clone() }, "spatial-crop-strength 1"),
+        (AugmentConfig { color_aug_strength: -0.1, ..base.clone() }, "color-aug-strength -0.1: "),
+        (AugmentConfig { noise_strength: 2.0, ..base.clone() }, "noise-strength 2: "),
         (
             AugmentConfig { temporal_jitter_strength: 65, ..base.clone() },
-            "--temporal-jitter-strength 65: ",
+            "temporal-jitter-strength 65: ",
         ),
     ];
     for (config, start) in cases {

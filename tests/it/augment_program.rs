@@ -33,7 +33,7 @@ fn losses(folder: &Path, save: &str) -> (f64, f64) {
 }
 
 #[test]
-fn every_option_acts_and_the_same_seed_repeats() {
+fn every_option_has_an_effect_and_the_same_seed_repeats() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
     small_set(&folder.join("data"));
@@ -59,7 +59,7 @@ fn every_option_acts_and_the_same_seed_repeats() {
     }
     let none = run("none", &["--augmentation_strength", "none"]);
     assert_eq!(run("none", &["--disable_augmentation"]), none);
-    assert_eq!(run("host", &["--no_gpu_augmentation"]), usual, "on the CPU both are the host");
+    assert_eq!(run("host", &["--no_gpu_augmentation"]), usual, "on the CPU both run on the host");
     // All classes are equally common here, so none is rare.
     assert_eq!(run("even", &["--severity_aware_augmentation"]), usual);
 }
@@ -120,9 +120,9 @@ fn the_contact_sheet_has_a_row_per_seed() {
     assert!(draw(&["--seeds", "3"]).status.success());
     let bytes = std::fs::read(&sheet).unwrap();
     assert!(draw(&["--seeds", "3"]).status.success());
-    assert!(std::fs::read(&sheet).unwrap() == bytes, "the same seeds are the same sheet");
+    assert!(std::fs::read(&sheet).unwrap() == bytes, "the same seeds give the same sheet");
     assert!(draw(&["--seeds", "3", "--seed", "7"]).status.success());
-    assert!(std::fs::read(&sheet).unwrap() != bytes, "other seeds are another sheet");
+    assert!(std::fs::read(&sheet).unwrap() != bytes, "other seeds give another sheet");
 
     for (more, words) in [
         (&["--action", "77"] as &[&str], "--action 77"),
@@ -134,7 +134,7 @@ fn the_contact_sheet_has_a_row_per_seed() {
         assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
         assert!(stderr(&output).contains(words), "{}", stderr(&output));
     }
-    // A clip that is a folder of images would have one more, whichever split it is of.
+    // A sheet inside a clip that is a folder of images would be one more frame, in any split.
     let images = clip(&data, 0, 0).with_extension("");
     std::fs::remove_file(clip(&data, 0, 0)).unwrap();
     picture_clip(&images, vec![image::RgbImage::new(32, 32); 12]);

@@ -21,22 +21,22 @@ use crate::common::clips::picture_clip;
 use crate::common::program::{command, last_error, polyview, text};
 use crate::common::run::{run, small_config, with};
 
-/// Frames of a clip.
+/// Number of frames of a clip.
 const FRAMES: usize = 9;
 
-/// A picture of noise.
+/// Draws a picture of noise.
 fn picture(rng: &mut ChaCha8Rng, width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |_, _| image::Rgb(rng.random()))
 }
 
-/// Two actions of two views and one, as pictures.
+/// Draws two actions, one of two views and one of a single view, as pictures.
 fn actions(width: u32, height: u32) -> Vec<Vec<Vec<RgbImage>>> {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let mut clip = || (0..FRAMES).map(|_| picture(&mut rng, width, height)).collect::<Vec<_>>();
     vec![vec![clip(), clip()], vec![clip()]]
 }
 
-/// Writes what `change` makes of each picture.
+/// Writes each picture after applying `change`, and returns the actions' clips.
 fn written(
     folder: &Path,
     actions: &[Vec<Vec<RgbImage>>],
@@ -80,7 +80,7 @@ fn predict(
     predict_dataset(net, &dataset, &options, &Device::flex(), &mut |_, _| {}).unwrap()
 }
 
-/// The mean, with the same views in each of them.
+/// Returns the mean probabilities and shares of an action; all predictions must have the same views.
 fn mean(all: &[Vec<ActionPrediction>], action: usize) -> (Vec<f64>, Vec<f64>) {
     let of = |values: &dyn Fn(&ActionPrediction) -> Vec<f64>| {
         let mut sum = values(&all[0][action]);
@@ -97,12 +97,13 @@ fn assert_close(ours: &[f64], expected: &[f64]) {
     assert!(ours.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{ours:?} {expected:?}");
 }
 
-/// Each reading as a data set of its own: the frames cut, cropped and flipped before.
+/// Each averaged prediction is repeated on a data set of its own, whose frames are cut, cropped and
+/// flipped in advance.
 #[test]
 fn an_average_is_the_mean_of_separate_predictions() {
     let folder = TempDir::new().unwrap();
     let net = net();
-    // As wide as the input, and half as high again.
+    // As wide as the input, and one and a half times as high.
     let actions = actions(16, 24);
     let whole = written(&folder.path().join("whole"), &actions, RgbImage::clone);
     let averaging = Averaging { clips: 3, three_crops: true, flip: true };
@@ -130,7 +131,7 @@ fn an_average_is_the_mean_of_separate_predictions() {
         assert_close(&ours.shares, &shares);
         assert!((ours.shares.iter().sum::<f64>() - 1.0).abs() < 1e-6);
     }
-    // It is a mean of different ones.
+    // The separate predictions differ.
     assert_ne!(separate[0][0].probabilities, separate[17][0].probabilities);
     let one = predict(&net, whole, Window::Dense, Averaging::NONE, 2);
     assert_ne!(one[0].probabilities, ours[0].probabilities);
@@ -138,7 +139,7 @@ fn an_average_is_the_mean_of_separate_predictions() {
 }
 
 #[test]
-fn three_crops_of_clips_that_are_not_cropped_are_one() {
+fn three_crops_count_once_if_no_clip_is_cropped() {
     let folder = TempDir::new().unwrap();
     let net = net();
     let three = Averaging { three_crops: true, ..Averaging::NONE };
@@ -146,7 +147,7 @@ fn three_crops_of_clips_that_are_not_cropped_are_one() {
     let [one, ours] = [Averaging::NONE, three]
         .map(|averaging| predict(&net, square.clone(), Window::Whole, averaging, 2));
     assert_eq!(ours, one);
-    // One clip of another shape, and all actions have three.
+    // If one clip has another shape, three are averaged for all actions.
     let mut mixed = actions(32, 32);
     mixed[1] = actions(48, 32)[1].clone();
     let mixed = written(&folder.path().join("mixed"), &mixed, RgbImage::clone);
@@ -157,12 +158,12 @@ fn three_crops_of_clips_that_are_not_cropped_are_one() {
 }
 
 #[test]
-fn a_view_that_is_readable_in_some_places_counts_in_those() {
+fn a_partly_readable_view_counts_where_it_is_readable() {
     let folder = TempDir::new().unwrap();
     let net = net();
     let actions = actions(16, 16);
     let clips = written(folder.path(), &actions, RgbImage::clone);
-    // The last frame of the first view, which only the last of three windows has.
+    // Damages the last frame of the first view, which only the last of three windows contains.
     std::fs::write(clips[0].1[0].join(format!("{}.png", FRAMES - 1)), b"no image").unwrap();
     let averaging = Averaging { clips: 3, ..Averaging::NONE };
     let ours = predict(&net, clips.clone(), Window::Dense, averaging, 2);
@@ -176,7 +177,7 @@ fn a_view_that_is_readable_in_some_places_counts_in_those() {
     assert_eq!((&ours[0].views, ours[0].averaged), (&vec![0, 1], 3));
     let share = (separate[0][0].shares[0] + separate[1][0].shares[0]) / 3.0;
     assert_close(&ours[0].shares, &[share, 1.0 - share]);
-    // An action of which nothing is left in one of them.
+    // An action that has no readable view in one of the windows.
     let alone = vec![("b".to_owned(), vec![clips[0].1[0].clone()]), clips[1].clone()];
     let ours = predict(&net, alone, Window::Dense, averaging, 1);
     let averaged: Vec<_> = ours.iter().map(|p| (p.action.as_str(), p.averaged)).collect();
@@ -212,7 +213,7 @@ fn evaluate_and_predict_say_how_many_they_average() {
         polyview(&[&usual[..], args].concat())
     };
     assert_eq!(parsed(evaluate(&[])).0["averaged"], 1);
-    // Higher than wide: 16 of 24 rows are seen of a square clip.
+    // The input is wider than tall, so a crop of a square clip has 16 of its 24 rows.
     let (figures, said) = parsed(evaluate(&["--test-crops=3", "--img-width=24", "--test-clips=2"]));
     assert_eq!(figures["averaged"], 6, "{said}");
     for (args, error) in [

@@ -18,7 +18,8 @@ use crate::common::network::gradients;
 use crate::common::reference::{self, counts, entries};
 use crate::common::tensors::{unit_tensor, values};
 
-/// Output, gradients and output sizes of stem (with max pooling) and first stage (bottlenecks).
+/// Runs the stem (with max pooling) and the first stage (bottlenecks), checks their output sizes, and
+/// returns output and gradients.
 fn first_stages(device: &Device, half: bool) -> (Vec<f32>, Vec<(String, Vec<f32>)>) {
     let device = device.clone().autodiff();
     let clips = [1, 3, 5, 35, 46];
@@ -32,7 +33,7 @@ fn first_stages(device: &Device, half: bool) -> (Vec<f32>, Vec<(String, Vec<f32>
     }
     assert_eq!(x.dims(), [1, 256, 3, 9, 12]);
     let y = polyview::half::to_float(x);
-    // A factor that f16 needs, which changes nothing else.
+    // f16 gradients need this factor; it changes nothing else.
     let grads = y.clone().square().mean().mul_scalar(1024.0).backward();
     (values(y), gradients(&net, &GradientsParams::from_grads(grads, &net)))
 }
@@ -42,7 +43,7 @@ fn pooling_and_bottlenecks_are_the_same_on_every_device() {
     let Some(device) = adapter::device() else { return };
     let (want, want_grads) = first_stages(&Device::flex(), false);
     let largest = want.iter().fold(0f32, |most, v| most.max(v.abs()));
-    // In f16 another one of two close values may be the larger and get the gradient.
+    // Rounding to f16 may change which of two close values is the maximum and gets the gradient.
     for (half, bounds) in [(false, [1e-5, 1e-4]), (true, [5e-3, 0.15])] {
         let (got, grads) = first_stages(&device, half);
         let error = want.iter().zip(&got).fold(0f32, |most, (a, b)| most.max((a - b).abs()));
@@ -55,8 +56,8 @@ fn pooling_and_bottlenecks_are_the_same_on_every_device() {
     }
 }
 
-/// A safetensors file of zeros in f16 with the names and shapes of `state_dict` in a reference file;
-/// its zeros take no room on most disks.
+/// Writes a safetensors file of f16 zeros with the names and shapes of a reference file's `state_dict`;
+/// the file is sparse where the file system supports it.
 fn write_zeros(path: &Path, state_dict: &[Value]) {
     let mut header = BTreeMap::new();
     let mut end = 0;
@@ -75,7 +76,7 @@ fn write_zeros(path: &Path, state_dict: &[Value]) {
     file.set_len((8 + header.len() + end) as u64).unwrap();
 }
 
-/// The files of ig65m-pytorch and of 3D-ResNets-PyTorch (which writes `module.` before each name).
+/// Covers the files of ig65m-pytorch and of 3D-ResNets-PyTorch (which prefixes each name with `module.`).
 #[test]
 fn public_weights_load_by_their_names() {
     let folder = tempfile::tempdir().unwrap();
@@ -91,19 +92,19 @@ fn public_weights_load_by_their_names() {
         let mut net = config.init(1, &Device::flex());
         let report = load_pretrained(&mut net, &config, &path).unwrap();
         assert!(report.missing.is_empty() && report.unexpected.is_empty(), "{report:?}");
-        // All but the classifier and the counters, which our files lack.
+        // Everything but the classifier and the counters, which our files lack.
         let of_kind = |entry: &&Value| entry[2] != "bn_num_batches_tracked";
         assert_eq!(report.loaded, state.iter().filter(of_kind).count() - 2);
         let dict = state_dict::collect_net(&net, &config).unwrap();
         for entry in state.iter().filter(of_kind) {
             let name = entry[0].as_str().unwrap().strip_prefix(prefix).unwrap();
             let Some(data) = dict.get(&format!("backbone.{name}")) else {
-                assert!(name.starts_with("fc."), "{name} is no name of ours");
+                assert!(name.starts_with("fc."), "{name} is not one of our names");
                 continue;
             };
             assert_eq!(data.shape().to_vec(), counts(&entry[1]), "{name}");
         }
-        // Every parameter is in the same stage by its path in the network and by its name in files.
+        // A parameter's path in the network and its name in files give the same stage.
         let paths = state_dict::collect(&net.backbone).unwrap();
         let of_backbone = dict.keys().filter(|name| name.starts_with("backbone."));
         for (path, name) in paths.keys().zip(of_backbone) {

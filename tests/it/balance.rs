@@ -20,7 +20,7 @@ fn rarer_classes_are_drawn_up_to_the_factor() {
     assert_eq!(draws(&[80, 40, 20, 10], 4.0), [80, 80, 80, 40]);
     assert_eq!(draws(&[80, 40, 20, 10], 1.0), [80, 40, 20, 10]);
     assert_eq!(draws(&[10, 3, 0], 2.5), [10, 7, 0]);
-    assert_eq!(draws(&[10, 3], 100.0), [10, 10], "never more than the largest");
+    assert_eq!(draws(&[10, 3], 100.0), [10, 10], "never more than the largest class");
     assert_eq!(draws(&[], 2.0), Vec::<usize>::new());
 }
 

@@ -26,7 +26,7 @@ fn bench_times_steps_and_layers() {
     assert!(times.step_ms > 0.0 && times.forward_ms > 0.0 && times.clips_per_s > 0.0);
     let layers = TINY.layers(&Device::flex(), Some(100.0), true, |_| ()).unwrap();
     let count: usize = layers.iter().map(|layer| layer.count).sum();
-    // Stem, two in each of four blocks, three ways round a stride.
+    // The stem, two in each of four blocks, three shortcuts with a stride.
     assert_eq!(count, 1 + 4 * 2 + 3);
     for layer in &layers {
         let stock = layer.stock.as_ref().unwrap();
@@ -43,7 +43,7 @@ fn bench_times_steps_and_layers() {
     assert!(matches!(small.roofline(), Err(BenchError::TooSmall(_))));
 }
 
-/// Three devices on one CPU: steps of one, of two and of all.
+/// Three devices on one CPU: steps on one, on two and on all of them.
 #[test]
 fn bench_times_several_devices() {
     let sizes = ["--clips", "1", "--frames-per-clip", "2", "--img-height", "16", "--img-width=16"];
@@ -135,7 +135,7 @@ fn bench_refuses_clips_that_memory_cannot_hold() {
         let output = polyview(&[&["bench"], options, &clips].concat());
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{options:?}: {said}");
-        let line = "error: a device is out of memory: try fewer --clips, or smaller ones\n";
+        let line = "error: a device is out of memory; try fewer --clips, or smaller ones\n";
         assert_eq!(said, line, "{options:?}");
     }
 }
@@ -152,7 +152,7 @@ fn bench_peak_is_plausible() {
 #[test]
 fn bench_peak_shader_computes_its_chains() {
     let Some(device) = adapter::device() else { return };
-    // Not whole workgroups, and more than one.
+    // More than one workgroup, the last one partial.
     let (invocations, factor, term) = (1400, 0.97f32, 0.25f32);
     for rounds in [0, 1, 3] {
         let sums = bench::chains_on_wgpu(&device, invocations, rounds, [factor, term]).unwrap();
@@ -173,7 +173,7 @@ fn close(got: f64, want: f64) {
     assert!((got / want - 1.0).abs() < 1e-9, "{got}, not {want}");
 }
 
-/// One layer and one network by hand.
+/// Compares one layer and one network with a calculation by hand.
 #[test]
 fn bench_roofline_matches_a_calculation_by_hand() {
     let config =
@@ -198,21 +198,22 @@ fn bench_roofline_matches_a_calculation_by_hand() {
     close(shortcut.ms[1], 3.0 * bytes / 960e9 * 1e3);
     assert_eq!(shortcut.bound, [Bound::Bandwidth; 3]);
 
-    // No gradient of the clips.
+    // The gradient of the clips is not computed.
     assert_eq!(layer("8×3×16×112×112 → 45, 1×7×7, stride 1×2×2").passes, 2);
     let passes = roofline.layers.iter().map(|layer| layer.count * layer.passes).sum::<usize>();
     assert_eq!(passes, 2 + 3 * (1 + 2 * 16 + 3));
-    // torchvision's parameters without its classifier; seven numbers of 4 bytes for each.
+    // Parameters of torchvision's network without its classifier; seven numbers of 4 bytes for each.
     close(roofline.optimizer.mb, 28.0 * 31_300_125.0 / 1e6);
     let parts = [&roofline.convolutions, &roofline.normalisation, &roofline.optimizer];
     close(roofline.step.ms[1], parts.iter().map(|part| part.ms[1]).sum());
     close(roofline.clips_per_s[1], 8e3 / roofline.step.ms[1]);
 
-    // Seven numbers a value: the statistics come with the convolution, the normalisation reads x and
-    // writes y; backward both passes read x and dy, the second writes dx. Where one convolution reads
-    // y, that makes the first pass and reads x only, unless it has a stride, as at the start of three
-    // stages; behind the stem two read y. With a residual two more and the mask's bits. Parts, rows and
-    // the few convolutions whose sums are split are within three hundredths of that.
+    // Seven numbers per value: the convolution computes the statistics, the normalisation reads x and
+    // writes y; in the backward direction both passes read x and dy, and the second writes dx. If a
+    // single convolution reads y, it also does the first of these passes and reads only x for that,
+    // unless it has a stride, as at the start of three stages; after the stem two convolutions read y.
+    // A residual adds two numbers and the mask's bits. Partial results, rows and the few convolutions
+    // whose sums are split add less than 3 %.
     let read_again = [64 * 16 * 56 * 56, 230 * 16 * 28 * 28, 460 * 8 * 14 * 14, 921 * 4 * 7 * 7];
     let read_again = f64::from(8 * read_again.iter().sum::<u32>());
     let with_relu = 6.0 + read_again / roofline.normalisations[1].values as f64;
@@ -223,7 +224,7 @@ fn bench_roofline_matches_a_calculation_by_hand() {
     let counts = roofline.normalisations.iter().map(|work| (work.form, work.count));
     let want = [("alone", 3), ("with ReLU", 26), ("with residual, ReLU", 8)];
     assert_eq!(counts.collect::<Vec<_>>(), want);
-    // At a block's start the gradients of its two branches are added: three numbers for each input.
+    // At the start of a block the gradients of its two branches are added: three numbers per input.
     let stages =
         [3 * 64 * 16 * 56 * 56, 2 * 128 * 8 * 28 * 28, 2 * 256 * 4 * 14 * 14, 512 * 2 * 7 * 7];
     let inputs = 8 * stages.iter().sum::<u32>();
@@ -231,7 +232,7 @@ fn bench_roofline_matches_a_calculation_by_hand() {
     close(roofline.normalisation.mb, norms + 12.0 * f64::from(inputs) / 1e6);
 }
 
-/// Blocks of three convolutions, the shortcut of a block without stride, and max pooling.
+/// Covers blocks of three convolutions, the shortcut of a block without stride, and max pooling.
 #[test]
 fn bench_roofline_knows_bottlenecks_and_pooling() {
     let config =
@@ -241,24 +242,25 @@ fn bench_roofline_knows_bottlenecks_and_pooling() {
     let want = [("alone", 4), ("with ReLU", 1 + 2 * 16), ("with residual, ReLU", 16)];
     assert_eq!(counts.collect::<Vec<_>>(), want);
     close(roofline.optimizer.mb, 28.0 * 46_198_976.0 / 1e6);
-    // 16×56×56 to 16×28×28 to 8×28×28. Forward 1 + 2 numbers, then 1 + 2; backward as many.
+    // Pooling from 16×56×56 to 16×28×28 to 8×28×28. Each step moves one number per input and two per
+    // output, and as many in the backward direction.
     let [input, plane, time] =
         [16 * 56 * 56, 16 * 28 * 28, 8 * 28 * 28].map(|n| f64::from(8 * 64 * n));
     let numbers = 2.0 * (input + 2.0 * plane) + 2.0 * (plane + 2.0 * time);
     close(roofline.pooling.mb, 4.0 * numbers / 1e6);
-    // In half precision both ends are converted, forward and backward.
+    // In half precision the first input and the last output are converted, forward and backward.
     let half = BenchConfig { half: true, ..config }.roofline().unwrap().pooling.mb;
     close(half, (4.0 * numbers + 2.0 * 6.0 * (input + time)) / 1e6);
 }
 
-/// Half precision halves what activations and their gradients take.
+/// Half precision halves the traffic of activations and their gradients.
 #[test]
 fn bench_roofline_knows_half_precision() {
     let config =
         BenchConfig { backbone: BackboneKind::R2plus1d18, clips: 8, size: [16, 112, 112], ..TINY };
     let [whole, half] =
         [false, true].map(|half| BenchConfig { half, ..config.clone() }.roofline().unwrap());
-    // Two bytes for each of seven numbers, or nine; the last stage's planes of 98 are converted.
+    // Seven or nine numbers of two bytes each; the last stage's planes of 98 are converted.
     for (work, numbers) in half.normalisations.iter().zip([7.0, 7.0, 9.0]) {
         assert!(work.bytes_per_value < 2.0 * numbers * 1.1, "{}: {work:?}", work.form);
     }
@@ -285,8 +287,8 @@ fn bench_roofline_needs_no_device() {
     assert!(bounds["step"]["ms"][0].as_f64().unwrap() > 0.0);
 }
 
-/// The multiply-adds that torchvision lists for its networks, per clip of 16×112²; PyTorch's count for
-/// the others.
+/// Compares multiply-adds per clip of 16×112² with those that torchvision lists for its networks, and
+/// with PyTorch's count for the others.
 #[test]
 fn bench_counts_pytorchs_arithmetic() {
     let device = Device::flex();
@@ -305,22 +307,23 @@ fn bench_counts_pytorchs_arithmetic() {
     }
 }
 
-/// The exchange by hand, and what is made of it.
+/// Compares the exchange and the simulated steps with a calculation by hand.
 #[test]
-fn bench_scaling_plays_the_model() {
+fn bench_scaling_follows_the_model() {
     let [pcie, slow, _] = bench::LINKS;
     let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-9 * b.abs().max(1e-9), "{a} {b}");
     near(bench::exchange(&pcie, 1, 1e9, 1.0), 0.0);
-    // Gradients down and three sums; the result up; weights down and up. A step without length hides
-    // nothing.
+    // Gradients are read back and summed three times, the result is uploaded, and weights are read back
+    // and uploaded. A step that takes no time hides nothing.
     let (sums, after) = (0.1 + 3.0 * 0.12, 0.1 + 2.0 * 0.1);
     near(bench::exchange(&pcie, 4, 1.2e9, 0.0), sums + after);
     let wire = 2.0 * 0.75 * 1.2e9 / 2.9e9;
     let all = 2.0 * 0.1 + wire + 0.75 * 0.12 + (2.0 + 4.0 * 3.0) * 40e-6;
     near(bench::exchange(&slow, 4, 1.2e9, 0.0), all);
-    // A long one hides all but the first stages' gradients, 1.4 % of them.
+    // A long step hides all but the first stages' gradients, 1.4 % of them.
     near(bench::exchange(&pcie, 4, 1.2e9, 10.0), 0.014 * sums + after);
-    // The last stage's are there after 0.373 of the step, and from then on there is no pause.
+    // The last stage's gradients are ready after 0.373 of the step; from then on the exchange never
+    // pauses.
     near(bench::exchange(&pcie, 4, 1.2e9, 0.5), 0.373 * 0.5 + sums - 0.5 + after);
 
     let even = bench::simulate(&[100.0], 8, 1_200_000_000, &[1, 4]);
@@ -329,7 +332,7 @@ fn bench_scaling_plays_the_model() {
     near(four.step_ms, step);
     near(four.efficiency, 100.0 / step);
     near(four.clips_per_s, 32e3 / step);
-    // Of two times that are equally likely, many devices nearly always wait for the longer one.
+    // If two step times are equally likely, many devices nearly always wait for the longer one.
     let uneven = bench::simulate(&[90.0, 110.0], 8, 0, &[64]);
     assert_eq!(uneven.len(), 2, "no machine holds 64");
     assert!((uneven[0].waiting_ms - 10.0).abs() < 0.1, "{uneven:?}");

@@ -1,4 +1,4 @@
-//! The report in a real browser: what it shows, and that it makes no network requests.
+//! The report in a real browser: its contents, and that it makes no network requests.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,13 +9,13 @@ use tempfile::TempDir;
 use crate::common::browser::{QUIET, browser};
 use crate::common::run::{run, small_config, with};
 
-/// A file's address: `file:///tmp/x`, on Windows `file:///C:/x`.
+/// Returns a file's URL: `file:///tmp/x`, on Windows `file:///C:/x`.
 fn address(path: &Path) -> String {
     let path = path.to_str().unwrap().replace(std::path::MAIN_SEPARATOR, "/");
     format!("file:///{}", path.trim_start_matches('/'))
 }
 
-/// The page as the browser has it after loading, its console messages, and its network log.
+/// Opens a page; returns its DOM after loading, its console messages, and its network log.
 fn open(browser: &str, page: &Path, folder: &Path) -> (String, Vec<String>, String) {
     let log = folder.join("net.json");
     let output = Command::new(browser)
@@ -33,14 +33,14 @@ fn open(browser: &str, page: &Path, folder: &Path) -> (String, Vec<String>, Stri
     (String::from_utf8(output.stdout).unwrap(), console.collect(), net)
 }
 
-/// The element that begins with `start`, up to `end`.
+/// Returns the part of the page from `start` up to `end`.
 fn element<'a>(page: &'a str, start: &str, end: &str) -> &'a str {
     let from = page.find(start).unwrap_or_else(|| panic!("{start} is not in the page"));
     let length = page[from..].find(end).unwrap();
     &page[from..from + length]
 }
 
-/// The whole numbers between the tags.
+/// Returns the whole numbers in the text between the tags.
 fn numbers(html: &str) -> Vec<u64> {
     let mut text = String::new();
     let mut inside = false;
@@ -69,8 +69,8 @@ fn the_report_shows_the_run_without_network_requests() {
     assert!(console.is_empty(), "{console:?}");
     assert!(!net.is_empty(), "no network log was written");
     // The browser itself contacts its vendor's hosts; there may be no other requests.
-    for asked in net.split("\"url\":\"http").skip(1) {
-        let url: String = asked.chars().take_while(|letter| *letter != '"').collect();
+    for request in net.split("\"url\":\"http").skip(1) {
+        let url: String = request.chars().take_while(|letter| *letter != '"').collect();
         let host = url.split('/').nth(2).unwrap_or_default();
         let own = ["google.com", "googleapis.com", "gvt1.com", "gstatic.com"];
         let own = own.into_iter().any(|vendor| host.ends_with(vendor));
@@ -79,7 +79,7 @@ fn the_report_shows_the_run_without_network_requests() {
     for outside in ["src=\"http", "href=\"http", "url(http", "@import", "<script"] {
         assert!(!dom.contains(outside), "{outside} is in the page");
     }
-    // Curves: lines with as many points as epochs.
+    // Curves: each figure has lines.
     for id in ["loss", "score", "rates", "data-wait", "task-action_class"] {
         let figure = element(&dom, &format!("<figure id=\"{id}\""), "</figure>");
         assert!(figure.contains("<svg") && figure.contains("<poly"), "{id}: {figure}");
@@ -92,7 +92,7 @@ fn the_report_shows_the_run_without_network_requests() {
         let table = element(&dom, &start, "</table>");
         let shown = numbers(table);
         let found = shown.windows(all.len()).any(|window| window == all);
-        // Rows may carry totals; then each row stands by itself.
+        // Rows may end with totals; then each row is compared separately.
         let rows = task.confusion.iter().all(|row| shown.windows(row.len()).any(|w| w == row));
         assert!(found || rows, "{}: {all:?} is not in {shown:?}", task.task);
     }

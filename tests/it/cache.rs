@@ -58,7 +58,7 @@ fn a_buffer_of_another_length_removes_no_entry() {
 }
 
 #[test]
-fn whatever_decides_the_bytes_is_in_the_key() {
+fn the_key_covers_everything_that_determines_the_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let clip = dir.path().join("clip.mp4");
     fs::write(&clip, b"abc").unwrap();
@@ -161,7 +161,7 @@ fn the_least_recently_used_are_evicted_first() {
     let first = fixture.open(10);
     (0..8).for_each(|clip| assert!(!visit(&first, &fixture.keys, clip)));
     drop(first);
-    // Their age does not follow their numbers; then another run reads the oldest.
+    // Their ages are not in the order of their numbers; then another run reads the oldest.
     for clip in 0..8 {
         set_age(&fixture.entry(clip), HOUR * (10 + (clip as u32 * 3 + 7) % 8));
     }
@@ -178,13 +178,13 @@ fn the_least_recently_used_are_evicted_first() {
     }
     for (age, &clip) in by_age.iter().enumerate() {
         let gone = (1..5).contains(&age);
-        assert_eq!(!fixture.entry(clip).exists(), gone, "clip {clip}, number {age} by age");
+        assert_eq!(!fixture.entry(clip).exists(), gone, "clip {clip}, position {age} by age");
     }
     assert_eq!(cache.warnings(), [""; 0]);
 }
 
 #[test]
-fn what_another_run_has_used_since_the_count_is_not_the_oldest() {
+fn a_clip_that_another_run_used_after_the_scan_is_not_the_oldest() {
     let fixture = Fixture::new(3);
     let first = fixture.open(2);
     (0..2).for_each(|clip| assert!(!visit(&first, &fixture.keys, clip)));
@@ -227,7 +227,7 @@ fn a_run_keeps_its_own_clips_and_does_not_compete_for_evicted_ones() {
     let fixture = Fixture::new(8);
     let (one, two) = (fixture.open(4), fixture.open(4));
     (0..4).for_each(|clip| assert!(!visit(&one, &fixture.keys, clip)));
-    assert!(!visit(&one, &fixture.keys, 4), "no room, for the others are its own");
+    assert!(!visit(&one, &fixture.keys, 4), "no room: the other clips are its own");
     (0..4).for_each(|clip| assert!(visit(&one, &fixture.keys, clip)));
     // The other run may evict clips that are not its own.
     (4..6).for_each(|clip| assert!(!visit(&two, &fixture.keys, clip)));
@@ -286,7 +286,7 @@ fn foreign_files_stay_and_stale_temporary_files_are_removed() {
 }
 
 #[test]
-fn a_folder_of_other_files_is_not_taken_out_of_backups() {
+fn a_folder_of_other_files_is_not_excluded_from_backups() {
     let fixture = Fixture::new(1);
     fs::create_dir(fixture.folder()).unwrap();
     fs::write(fixture.folder().join("thesis.tex"), b"x").unwrap();

@@ -19,7 +19,7 @@ use crate::common::mount::Mount;
 #[test]
 fn a_folder_removed_during_the_run_is_created_again() {
     let fixture = Fixture::new(4);
-    // The count is only fresh because the removal is noticed.
+    // Without rescans, the count is right only because the removal is noticed.
     let limits = Limits { rescan: HOUR, ..space_for(3) };
     let cache = FrameCache::open_within(&fixture.folder(), limits).unwrap();
     for _ in 0..2 {
@@ -39,7 +39,7 @@ fn a_folder_removed_during_the_run_is_created_again() {
 }
 
 #[test]
-fn a_disk_nearly_full_is_left_alone() {
+fn a_nearly_full_disk_is_not_written_to() {
     let fixture = Fixture::new(2);
     for limits in [
         Limits { min_free: u64::MAX, ..space_for(5) },
@@ -56,7 +56,7 @@ fn a_disk_nearly_full_is_left_alone() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_is_an_error() {
+fn a_folder_that_cannot_be_created_is_an_error() {
     let fixture = Fixture::new(1);
     let file = fixture.dir.path().join("file");
     fs::write(&file, b"x").unwrap();
@@ -67,7 +67,7 @@ fn a_folder_that_cannot_be_made_is_an_error() {
     }
 }
 
-/// What must hold once nothing more can be written: clip 0 is kept, the others are decoded.
+/// Asserts what must hold once nothing more can be written: clip 0 is kept, the others are decoded.
 fn continues_without_writing(cache: &FrameCache, folder: &Path, keys: &[Key]) {
     let hits = (0..keys.len()).filter(|&clip| visit(cache, keys, clip)).count() as u64;
     assert!(hits >= 1 && hits < keys.len() as u64, "{hits} hits");
@@ -83,7 +83,7 @@ fn continues_without_writing(cache: &FrameCache, folder: &Path, keys: &[Key]) {
 #[test]
 fn a_full_disk_only_stops_writing() {
     let fixture = Fixture::new(40);
-    // There are enough bytes, whose number the cache checks; what runs out is inodes.
+    // There is enough free space, which the cache checks; the file system runs out of inodes.
     let Some(_mount) = Mount::new(&fixture.folder(), "size=10m,nr_inodes=30") else { return };
     let cache = fixture.open(1000);
     (0..40).for_each(|clip| assert!(!visit(&cache, &fixture.keys, clip)));
@@ -113,7 +113,7 @@ fn threads_over_two_caches_on_one_folder_never_see_wrong_bytes() {
                     let clip = rng.random_range(0..CLIPS);
                     visit(cache, keys, clip);
                     if round % 10 == 0 {
-                        // What a third run would evict.
+                        // Acts as a third run that evicts this clip.
                         let _ = fs::remove_file(entry(&folder, &keys[clip]));
                     }
                 }
@@ -122,7 +122,7 @@ fn threads_over_two_caches_on_one_folder_never_see_wrong_bytes() {
     });
     let stats = caches.each_ref().map(FrameCache::stats);
     assert!(stats.iter().all(|s| s.hits > 20 && s.damaged == 0), "{stats:?}");
-    // Each of the eight threads may write one while the others' are not yet counted.
+    // Each of the eight threads may write an entry before the others' entries are counted.
     let entries = files(&fixture.folder(), ".frames").len();
     assert!(entries <= 6 + 8, "{entries} entries");
     assert_eq!(files(&fixture.folder(), ".tmp"), BTreeSet::new());
@@ -131,14 +131,14 @@ fn threads_over_two_caches_on_one_folder_never_see_wrong_bytes() {
 const CHILD: &str = "POLYVIEW_TEST_CACHE_CHILD";
 const CHILD_CLIPS: usize = 60;
 
-/// This test program as a child process that runs only [`cache_child_process`].
+/// Makes this test program a child process that runs only [`cache_child_process`].
 fn child(mut command: Command, dir: &Path, task: &str) -> Command {
     command.args(["cache_child_process", "--nocapture", "--test-threads=1"]);
     command.env(CHILD, format!("{task}:{}", dir.display()));
     command
 }
 
-/// Not a test of its own: what the children of the tests below do.
+/// Not a test of its own, but the code that the child processes of the tests below run.
 #[test]
 fn cache_child_process() {
     let Ok(order) = std::env::var(CHILD) else { return };
@@ -193,7 +193,7 @@ fn two_processes_share_a_folder() {
 fn a_file_size_limit_only_stops_writing() {
     let dir = tempfile::tempdir().unwrap();
     let mut shell = Command::new("sh");
-    // 32 blocks of 512 or 1024 bytes. The signal would end the process.
+    // 32 blocks of 512 or 1024 bytes. Unless ignored, the signal would end the process.
     shell.args(["-c", "trap '' XFSZ; ulimit -f 32; exec \"$0\" \"$@\""]);
     shell.arg(std::env::current_exe().unwrap());
     let output = child(shell, dir.path(), "limited").output().unwrap();
@@ -204,7 +204,7 @@ fn a_file_size_limit_only_stops_writing() {
 
 #[test]
 fn a_reader_keeps_an_entry_that_is_evicted_meanwhile() {
-    // The system keeps a removed file's bytes for those who have it open, and replaces whole files.
+    // The system keeps a removed file's bytes for processes that have it open, and replaces whole files.
     let fixture = Fixture::new(1);
     let cache = fixture.open(1);
     visit(&cache, &fixture.keys, 0);

@@ -13,7 +13,7 @@ use crate::common::data::{action, source, write_split};
 
 const WINDOW: WindowSpec = WindowSpec::frames(67, 82, 15.0, 16);
 
-/// Invents a clip from its name, as `short_40`.
+/// Makes up a clip from its name, such as `short_40`.
 fn fake(path: &Path) -> Result<ClipInfo, ClipError> {
     let path = path.to_owned();
     let name = path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -99,7 +99,7 @@ fn every_kind_of_problem_is_found_with_its_location() {
         (ProblemKind::ClipUnsupported, error, "b"),
         (ProblemKind::ClipOdd, warning, "e"),
         (ProblemKind::ClipOdd, warning, "e"),
-        // Of an action that is left out.
+        // The clip of an action that is left out.
         (ProblemKind::ClipMissing, warning, "d"),
         (ProblemKind::ViewLengths, warning, "a"),
     ];
@@ -161,7 +161,7 @@ fn the_report_does_not_depend_on_the_threads() {
     for _ in 0..5 {
         assert_eq!(run(8), one);
     }
-    // Long lists are cut for people.
+    // The text report shortens long lists.
     assert!(one.render().contains("… and 20 more"));
     assert!(one.render().lines().count() < 150);
 }

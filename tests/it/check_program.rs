@@ -30,7 +30,7 @@ fn kinds(json: &Value, split: usize) -> Vec<&str> {
 }
 
 #[test]
-fn python_s_nan_and_utf16_are_read_and_named() {
+fn nan_and_utf16_are_read_and_reported() {
     let (status, text, json) = checked("annotations_nan_utf16");
     assert_eq!(status, Some(0), "{text}");
     assert!(
@@ -45,7 +45,7 @@ fn python_s_nan_and_utf16_are_read_and_named() {
 }
 
 #[test]
-fn one_clip_in_two_actions_and_two_splits_is_named() {
+fn one_clip_in_two_actions_and_two_splits_is_reported() {
     let (status, text, json) = checked("same_clip_in_two_places");
     assert_eq!(status, Some(0), "{text}");
     for line in [
@@ -61,7 +61,7 @@ fn one_clip_in_two_actions_and_two_splits_is_named() {
 }
 
 #[test]
-fn a_clip_that_is_to_be_turned_beside_one_that_is_not_is_named() {
+fn clips_with_and_without_rotation_are_reported() {
     let (status, text, json) = checked("rotation_unmentioned");
     assert_eq!(status, Some(0), "{text}");
     let line = "train: 1 clip turned by 270° clockwise, as the metadata says, 1 clip not turned";
@@ -90,7 +90,7 @@ fn evaluate_reads_what_check_data_reads() {
     std::fs::write(&predictions, "{\"Actions\": {\"0\": None}}").unwrap();
     let error = last_error(&polyview(&evaluate));
     assert!(error.contains("line 1, column 19") && error.contains("`None` is Python"), "{error}");
-    // The table that `evaluate` writes as well is not what SoccerNet's evaluator reads.
+    // `evaluate` also writes a table, but SoccerNet's evaluator reads only JSON.
     let table = folder.path().join("predictions.csv");
     std::fs::write(&table, "action,task\n0,1\n").unwrap();
     let table = table.to_str().unwrap();
@@ -147,7 +147,7 @@ fn the_sheet_is_drawn_and_bad_names_are_refused_before_the_check() {
     let output = run(&folder.path().join(long));
     assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(2), true));
 
-    // A picture of the data set is never drawn over.
+    // A picture of the data set is never overwritten.
     let images = folder.path().join("images");
     let frame = images.join("train/run/clip/0001.png");
     for class in ["run", "fall"] {

@@ -1,4 +1,4 @@
-//! What `check-data` finds between the clips and splits of a data set.
+//! Problems that `check-data` finds across the clips and splits of a data set.
 
 use std::path::Path;
 
@@ -14,12 +14,12 @@ use crate::common::data::{action, source, write_split};
 
 const WINDOW: WindowSpec = WindowSpec::frames(0, 15, 25.0, 16);
 
-/// 100 frames of 64×48.
+/// Returns a clip of 100 frames of 64×48.
 fn plain() -> ClipInfo {
     ClipInfo { frames: 100, width: 64, height: 48, ..ClipInfo::default() }
 }
 
-/// Invents a clip from the words of its name, as `turned-90_long`.
+/// Makes up a clip from the words of its name, such as `turned-90_long`.
 fn fake(path: &Path) -> Result<ClipInfo, ClipError> {
     let mut info = plain();
     for word in path.file_stem().unwrap().to_str().unwrap().split('_') {
@@ -49,7 +49,7 @@ fn check_with(root: &TempDir, window: &WindowSpec) -> CheckReport {
     check_dataset(&source(root.path()).unwrap(), window, fake, |_, _| {})
 }
 
-/// A split of actions with these clips, all with the same labels.
+/// Writes a split of actions with these clips, all with the same labels.
 fn split(root: &TempDir, name: &str, actions: &[(&str, &[&str])]) {
     let entry = |(id, clips): &(&str, &[&str])| {
         ((*id).to_owned(), action("Tackling", "Offence", "1.0", clips))
@@ -100,11 +100,11 @@ fn equal_clips_are_found_wherever_they_are() {
         ("train/1/a.mp4", b"alone"),
         ("train/2/a.mp4", b"alone"),
         ("train/2/copy.mp4", b"alone"),
-        // Of the same size, but different.
+        // The same size, but different content.
         ("train/3/other.mp4", b"none "),
         ("train/4/frames/1.png", b"first"),
         ("train/4/frames/2.png", b"second"),
-        // Hidden files are no part of a clip.
+        // Hidden files are not part of a clip.
         ("train/4/frames/._1.png", b"xx"),
         ("valid/7/x.mp4", b"two "),
         ("valid/7/y.mov", b"one "),
@@ -149,7 +149,7 @@ fn contradicting_labels_are_named_with_both_actions() {
     let actions = json!({
         "0": action("Tackling", "Offence", "1.0", &["a/clip.mp4"]),
         "1": action("Holding", "Offence", "3.0", &["Dataset/Train/a/clip"]),
-        // Left out: what it says does no harm.
+        // This action is left out, so its labels contradict nothing.
         "2": action("", "Offence", "1.0", &["a/clip"]),
         "3": action("Tackling", "Offence", "1.0", &["a/clip"]),
     });
@@ -238,8 +238,8 @@ fn a_split_without_a_usable_action_is_an_error() {
     let expected =
         [("train", Level::Error), ("valid", Level::Error), ("challenge", Level::Warning)];
     assert_eq!(levels, expected);
-    let message = "none of its 3 actions can be used: offence undecided (2), no action class (1); mend \
-                   that, or remove the split's folder";
+    let message = "none of its 3 actions can be used: offence undecided (2), no action class (1); fix \
+                   this, or remove the split's folder";
     assert_eq!(found[0].1.message, message);
     assert!(found[1].1.message.contains("contain no action"), "{}", found[1].1);
     assert!(report.has_errors());
@@ -258,7 +258,7 @@ fn mixtures_are_counted() {
             ("3", &["3/anamorphic", "3/repaired"]),
         ],
     );
-    // Alike among themselves.
+    // Clips that all have the same properties.
     split(&root, "valid", &[("0", &["turned"]), ("1", &["turned-1_turned"])]);
     split(&root, "test", &[("0", &["tall"]), ("1", &["clip"])]);
     let report = check(&root);
@@ -317,9 +317,9 @@ fn views_of_different_length_are_named() {
         "train",
         &[
             ("0", &["0/clip", "0/half"]),
-            // As long, but the same frame is another moment.
+            // Equally long, but the same frame number is another moment.
             ("1", &["1/clip", "1/fast"]),
-            // As many frames, but twice as long.
+            // Equally many frames, but twice as long.
             ("2", &["2/clip", "2/slow"]),
             ("3", &["3/half", "3/half-1_half"]),
         ],
@@ -341,7 +341,7 @@ fn repeated_frames_are_counted_per_split() {
     let report = check(&root);
     assert!(report.splits.iter().all(|split| split.repeats.is_none()));
 
-    // At 15 frames per second, a clip of 25 has 10 frames in the window.
+    // At 15 frames per second, a clip of 25 frames per second has 10 frames in the window.
     let report = check_with(&root, &WindowSpec { target_fps: 15.0, ..WINDOW });
     let repeats = report.splits[0].repeats.as_ref().unwrap();
     assert_eq!((repeats.clips, repeats.fewest, repeats.target_fps), (1, 10, Some(25.0)));
@@ -361,7 +361,7 @@ fn repeated_frames_are_counted_per_split() {
 }
 
 #[test]
-fn what_hurts_most_comes_first() {
+fn the_most_harmful_problems_come_first() {
     let root = tempfile::tempdir().unwrap();
     let actions = json!({
         "0": action("Tackling", "Offence", "1.0", &["a/clip", "a/half"]),
@@ -384,7 +384,7 @@ fn what_hurts_most_comes_first() {
     ];
     let places: Vec<_> = order.iter().map(|part| text.find(part)).collect();
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}\n{text}");
-    // Paths are those within the split.
+    // Paths are relative to the split.
     assert!(
         !text.lines().skip(1).any(|line| line.contains(root.path().to_str().unwrap())),
         "{text}"

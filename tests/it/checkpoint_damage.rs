@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::common::run::{run, saving_to, small_config, try_run, with};
 
-/// Two checkpoints of different runs.
+/// Trains two different runs and returns their checkpoints.
 fn two_runs(folder: &TempDir) -> [PathBuf; 2] {
     [1, 2].map(|seed| {
         let options = format!("--seed {seed} --no-gradual-finetuning --epochs 1");
@@ -25,7 +25,7 @@ fn two_runs(folder: &TempDir) -> [PathBuf; 2] {
     })
 }
 
-/// Everything that a checkpoint restores.
+/// Returns everything that a checkpoint restores.
 fn content(path: &Path) -> Result<(state_dict::StateDict, String), String> {
     let saved = load_pair(path, &Device::flex()).map_err(|error| error.to_string())?;
     let state = state_dict::collect(&saved.net).unwrap();
@@ -38,12 +38,12 @@ fn content(path: &Path) -> Result<(state_dict::StateDict, String), String> {
 }
 
 #[test]
-fn a_damaged_checkpoint_is_no_pretrained_network() {
+fn a_damaged_checkpoint_is_refused_as_pretrained_weights() {
     let folder = TempDir::new().unwrap();
     let config = with(&small_config(&folder), "--no-gradual-finetuning --epochs 1");
     run(&config);
     let mut bytes = std::fs::read(config.run.save_dir.join(checkpoint::BEST)).unwrap();
-    // The exponent of the last weight.
+    // A bit in the exponent of the last weight.
     *bytes.last_mut().unwrap() ^= 0x10;
     let damaged = folder.path().join("damaged.safetensors");
     std::fs::write(&damaged, bytes).unwrap();
@@ -96,7 +96,7 @@ fn two_hundred_damaged_checkpoints_are_refused_or_read_exactly() {
         std::fs::write(&files[which], &damaged).unwrap();
         match content(&first) {
             Ok(ours) => {
-                assert!(ours == sound, "file {which}, {what}: loaded as something else");
+                assert!(ours == sound, "file {which}, {what}: loaded with other content");
                 right += 1;
             }
             Err(message) => {
@@ -106,12 +106,12 @@ fn two_hundred_damaged_checkpoints_are_refused_or_read_exactly() {
         }
         std::fs::write(&files[which], &bytes[which]).unwrap();
     }
-    println!("{refused} damaged checkpoints refused, {right} exactly right");
+    println!("{refused} damaged checkpoints refused, {right} read exactly");
     assert!(refused >= 180, "{refused}");
     assert!(content(&first).unwrap() == sound);
 }
 
-/// A pickle that creates a file if it is executed: `posix.system("touch MARKER")`.
+/// Returns a pickle that creates a file if it is executed: `posix.system("touch MARKER")`.
 fn malicious(marker: &Path) -> Vec<u8> {
     let command = format!("touch {}", marker.display());
     let length = u32::try_from(command.len()).unwrap().to_le_bytes();
@@ -140,7 +140,7 @@ fn malicious_and_damaged_pickles_are_refused_and_nothing_runs() {
             }
         }
         std::fs::write(&path, &damaged).unwrap();
-        // Whatever it claims, reading returns and takes no more memory than its size warrants.
+        // Whatever the file claims, reading ends and takes no more memory than its size warrants.
         if let Ok(tensors) = read_weights(&path) {
             let size: usize = tensors.values().map(|t| t.as_bytes().len()).sum();
             assert!(size < 1 << 24, "{size} bytes from a file of {}", bytes.len());
@@ -155,7 +155,7 @@ fn the_original_trainers_heads_are_recognised_by_their_shapes() {
     let device = Device::flex();
     let net = model.init(7, &device);
     let ours = state_dict::collect_net(&net, &model).unwrap();
-    // As data-parallel training saved them, under names of its own.
+    // The original trainer's data-parallel training saved them under these names.
     let theirs = |name: &str| {
         let name = name
             .replace("heads.offence_severity.2", "severity_head.3")

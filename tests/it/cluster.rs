@@ -1,4 +1,4 @@
-//! Several processes that train together, started by the MPI launchers of this machine.
+//! Several processes that train together, started by the MPI launchers that are installed.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -13,7 +13,7 @@ use crate::common::run::{run, saving_to, small_config, with, write_config};
 use crate::common::skip::skip_unless_required;
 use crate::common::wait::until;
 
-/// The launchers that there are; a skip if none is.
+/// Returns the installed launchers; reports a skip if there is none.
 fn launchers() -> Vec<&'static str> {
     let exists = |name: &&str| {
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -41,20 +41,20 @@ fn commands_that_do_not_divide_their_work_are_for_one_process() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("one of 4 processes") && said.contains("without mpirun"), "{said}");
     assert!(!folder.path().join("data").exists());
-    // A job's allocation is not its ranks, and a machine's devices may be asked for on each.
+    // A job's allocation does not make it several ranks, and every rank may list its devices.
     let alone = [("SLURM_NTASKS", "4")];
     assert!(polyview_with(&["synth", "--out", out, "--actions", "2"], &alone).status.success());
     assert!(polyview_with(&["devices"], &ranks).status.success());
 }
 
-/// `polyview train` with this configuration on so many ranks.
+/// Returns a job that runs `polyview train` with this configuration on `count` ranks.
 fn ranks(launcher: &str, count: usize, config: &Config, folder: &Path) -> Command {
     let mut command = job(launcher);
     add_ranks(&mut command, count, config, folder);
     command
 }
 
-/// A job of one rank with each configuration.
+/// Returns a job with one rank for each configuration.
 fn ranks_with(launcher: &str, configs: [&Config; 2], folders: [&Path; 2]) -> Command {
     let mut command = job(launcher);
     add_ranks(&mut command, 1, configs[0], folders[0]);
@@ -65,7 +65,7 @@ fn ranks_with(launcher: &str, configs: [&Config; 2], folders: [&Path; 2]) -> Com
 
 fn job(launcher: &str) -> Command {
     let mut command = Command::new(launcher);
-    // Open MPI refuses to be run by root, as containers do, and more processes than cores.
+    // By default Open MPI refuses to run as root, as in containers, or with more processes than cores.
     command.envs([
         ("OMPI_ALLOW_RUN_AS_ROOT", "1"),
         ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"),
@@ -86,14 +86,14 @@ fn finished(command: &mut Command) -> Output {
     output
 }
 
-/// The last checkpoint's weights, and the best one's predictions.
+/// Reads the last checkpoint's weights, and the best one's predictions.
 fn weights(config: &Config) -> Vec<u8> {
     let read = |name: &str| std::fs::read(config.run.save_dir.join(name)).unwrap();
     [read(checkpoint::LAST), read(checkpoint::VALID_PREDICTIONS)].concat()
 }
 
-/// Phases, auxiliary heads of which some lanes have no label, a last batch with fewer actions than
-/// lanes.
+/// Options for phases, auxiliary heads for which some lanes have no label, and a last batch with fewer
+/// actions than lanes.
 const RICH: &str = "--phase1-epochs 1 --phase2-epochs 2 --backbone-lr 1e-3 --unfreeze-blocks 2 \
                     --auxiliary-task-weight 0.5 --augmentation-strength aggressive --multi-scale \
                     --early-stopping-patience 0 --batch-size 5 --rank-timeout 120";
@@ -114,14 +114,14 @@ impl Case {
         saving_to(&self.config, &self.folder.path().join(name))
     }
 
-    /// The weights after a run of one process.
+    /// Trains in one process and returns the weights.
     fn alone(&self, options: &str) -> Vec<u8> {
         let config = with(&self.saving_to("alone"), options);
         run(&config);
         weights(&config)
     }
 
-    /// The same after one of several.
+    /// Trains in `count` processes and returns the weights.
     fn together(&self, launcher: &str, count: usize) -> Vec<u8> {
         let name = format!("{launcher}{count}");
         let config = self.saving_to(&name);
@@ -184,7 +184,7 @@ fn a_clip_that_one_rank_cannot_read_is_left_out_by_all() {
 
 #[cfg(unix)]
 #[test]
-fn a_run_goes_on_with_another_number_of_ranks() {
+fn a_run_is_resumed_with_another_number_of_ranks() {
     let Some(launcher) = launchers().pop() else { return };
     let case = Case::new("--lanes 4 --ema 0.9 --phase1-epochs 2 --phase2-epochs 30");
     let alone = case.alone("");
@@ -199,7 +199,7 @@ fn a_run_goes_on_with_another_number_of_ranks() {
         let before = epochs();
         let mut job = ranks(launcher, count, config, case.folder.path()).spawn().unwrap();
         until("two more epochs", || epochs() > before + 1);
-        // Launchers pass it on; the ranks agree on where to stop.
+        // Launchers forward the signal; the ranks agree on where to stop.
         let terminated = Command::new("kill").arg(job.id().to_string()).status().unwrap();
         assert!(terminated.success());
         job.wait().unwrap();
@@ -211,7 +211,7 @@ fn a_run_goes_on_with_another_number_of_ranks() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_rank_that_stays_silent_ends_the_job() {
+fn a_rank_that_stops_responding_ends_the_job() {
     let case = Case::new("--lanes 2 --phase2-epochs 500 --rank-timeout 2");
     for launcher in launchers() {
         let config = case.saving_to(launcher);
@@ -234,9 +234,9 @@ fn a_rank_that_stays_silent_ends_the_job() {
     }
 }
 
-/// One that ends before it begins: MPICH's launcher does not notice.
+/// A process exits before it joins the others; MPICH's launcher does not notice.
 #[test]
-fn ranks_are_not_waited_for_that_never_start() {
+fn ranks_that_never_start_are_not_waited_for() {
     let Some(launcher) = launchers().pop() else { return };
     let case = Case::new("--lanes 2 --rank-timeout 2");
     let mut command = ranks(launcher, 1, &case.config, case.folder.path());
@@ -247,7 +247,7 @@ fn ranks_are_not_waited_for_that_never_start() {
     assert!(said.contains("error: not all ranks have started within 15 s"), "{launcher}: {said}");
 }
 
-/// The process of a rank below a launcher's.
+/// Finds the process of a rank among the descendants of a launcher.
 #[cfg(target_os = "linux")]
 fn rank_with(launcher: u32, rank: u32) -> u32 {
     let wanted = [format!("OMPI_COMM_WORLD_RANK={rank}"), format!("PMI_RANK={rank}")];
@@ -272,10 +272,10 @@ fn rank_with(launcher: u32, rank: u32) -> u32 {
 }
 
 #[test]
-fn what_one_rank_cannot_do_ends_the_job_with_a_line() {
+fn an_error_of_one_rank_ends_the_job_with_one_line() {
     let case = Case::new("--lanes 2");
     run(&case.config);
-    // Another run is in the folder.
+    // The folder contains another run.
     let mut config = case.config.clone();
     config.run.overwrite = false;
     for launcher in launchers() {
@@ -322,7 +322,7 @@ fn ranks_with_other_data_are_refused() {
 }
 
 #[test]
-fn processes_that_are_no_job_are_refused() {
+fn processes_that_do_not_form_a_job_are_refused() {
     let args = ["train", "--dataset-root", "data", "--device", "cpu"];
     for (variable, size) in [
         ("OMPI_COMM_WORLD_SIZE", "4"),
@@ -335,7 +335,7 @@ fn processes_that_are_no_job_are_refused() {
         assert!(!output.status.success());
         let begin = format!("error: {variable} says that there are {size} processes, but ");
         assert!(said.starts_with(&begin) && said.contains("mpirun"), "{said}");
-        // One process is no cluster.
+        // One process needs no cluster.
         let said = last_error(&polyview_with(&args, &[(variable, "1")]));
         assert!(!said.contains(variable), "{said}");
     }

@@ -1,4 +1,4 @@
-//! The device memory that training steps take, against the estimate and against what is alive.
+//! The device memory that training steps use and reserve, compared with the estimate.
 
 use burn::tensor::Device;
 use polyview::bench::{BenchConfig, StepMemory};
@@ -8,7 +8,7 @@ use polyview::model::BackboneKind;
 
 use crate::common::adapter;
 
-/// Memory of a step, in a thread of its own, as Burn keeps the memory of threads apart.
+/// Measures the memory of a step, in a separate thread because Burn has separate memory per thread.
 fn step(
     device: &Device,
     limits: fn(DeviceLimits) -> DeviceLimits,
@@ -27,12 +27,12 @@ fn step(
 }
 
 #[test]
-fn steps_take_the_memory_that_is_estimated_and_hold_little_more() {
+fn steps_use_the_estimated_memory_and_reserve_little_more() {
     let Some(device) = adapter::device() else { return };
     let same: fn(DeviceLimits) -> DeviceLimits = |limits| limits;
     let gpu: fn(DeviceLimits) -> DeviceLimits = |limits| DeviceLimits { software: false, ..limits };
-    // What is held over what is in use. Parameters of launches and small tensors have pages of their
-    // own, some 20 MB whatever the network, which weigh on a tiny one.
+    // Bounds of reserved over used memory. Parameters of launches and small tensors have pages of their
+    // own, some 20 MB for any network, which matter for a tiny one.
     let (little, tiny) = (1.15, 1.9);
     for (limits, case, most, half) in [
         (gpu, (BackboneKind::R3dTiny, 8, [8, 112, 112]), tiny, false),

@@ -1,5 +1,5 @@
-//! Evaluating a network whose splits were made: on its data set, on the same one with more actions, and on
-//! another one.
+//! Evaluating a network that was trained on created splits: on its data set, on the same one with more
+//! actions, and on another one.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::common::data::{clip, small_set};
 use crate::common::program::{command, text};
 use crate::common::run::{run, small_config, with_args};
 
-/// Writes a table of clips of two classes; `split` names each one's split, if there are any.
+/// Writes a table of clips of two classes; `split` names the split of each, if the table has splits.
 fn table(
     folder: &TempDir,
     name: &str,
@@ -40,7 +40,7 @@ fn table(
     root
 }
 
-/// Half of the actions are in training, the others in validation and test.
+/// Returns a clip's split: half of the actions are for training, the others for validation and test.
 fn thirds(n: usize) -> &'static str {
     ["train", "valid", "train", "test"][n / 2 % 4]
 }
@@ -53,7 +53,7 @@ fn trained(folder: &TempDir, root: &Path, more: &[&str]) -> PathBuf {
     config.run.save_dir.join(checkpoint::BEST)
 }
 
-/// The number of actions that are evaluated, and what is said besides.
+/// Evaluates; returns the number of actions and what is printed to stderr.
 fn evaluate(checkpoint: &Path, root: &Path, split: &str) -> (u64, String) {
     let mut command = command(&["evaluate", "--json", "--device", "cpu", "--split", split]);
     let output =
@@ -64,12 +64,12 @@ fn evaluate(checkpoint: &Path, root: &Path, split: &str) -> (u64, String) {
     (report["figures"]["actions"].as_u64().unwrap(), text(&output.stderr))
 }
 
-/// What is said where the actions of a split may have been trained on.
+/// Warnings that the network may have been trained on actions of the split.
 const OTHERS: &str = "the splits created from it are not those of the training";
 const OWN: &str = "if this is the data set of the training, the network may";
 
 #[test]
-fn splits_that_are_made_of_more_actions_are_not_those_of_the_training() {
+fn splits_created_from_more_actions_are_not_those_of_the_training() {
     let folder = TempDir::new().unwrap();
     let root = table(&folder, "set", 20, None);
     let checkpoint = trained(&folder, &root, &["--split", "0.5,0.25,0.25"]);
@@ -79,7 +79,7 @@ fn splits_that_are_made_of_more_actions_are_not_those_of_the_training() {
     table(&folder, "set", 24, None);
     let (actions, said) = evaluate(&checkpoint, &root, "test");
     assert_eq!((actions, said.matches(OTHERS).count()), (6, 1), "{said}");
-    // Nor those of a run that goes on with them: it has trained on the others before.
+    // The same is true for a run that resumes with the new splits: it has trained on the old ones.
     let save = folder.path().join("on");
     let (root_text, save_text) = (root.to_str().unwrap(), save.to_str().unwrap());
     let options = ["--no-gradual-finetuning", "--epochs", "2", "--no-cache", "--dataset-root"];
@@ -93,7 +93,7 @@ fn splits_that_are_made_of_more_actions_are_not_those_of_the_training() {
     let (_, said) = evaluate(&save.join(checkpoint::LAST), &before, "test");
     assert_eq!(said.matches(OTHERS).count(), 1, "{said}");
     assert!(!evaluate(&checkpoint, &before, "test").1.contains(OTHERS));
-    // A data set that has the split needs none that is made.
+    // For a data set that has the split, none is created.
     let own = table(&folder, "own", 24, Some(thirds));
     let (actions, said) = evaluate(&checkpoint, &own, "test");
     assert_eq!((actions, said.matches(OWN).count()), (6, 1), "{said}");
@@ -105,7 +105,7 @@ fn a_fold_is_that_of_its_own_data_set() {
     let folder = TempDir::new().unwrap();
     let root = table(&folder, "set", 24, Some(thirds));
     let checkpoint = trained(&folder, &root, &["--fold", "1/3"]);
-    // Of 12 and 6 actions, and those of the test split as they are.
+    // 12 training and 6 validation actions form the folds; the test split is unchanged.
     for split in ["valid", "test"] {
         let (actions, said) = evaluate(&checkpoint, &root, split);
         assert_eq!(actions, 6, "{split}");

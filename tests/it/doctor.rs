@@ -67,7 +67,7 @@ fn the_adapter_passes_its_self_test() {
     let report = doctor(&["--device", id], &[]);
     let result = &report["self_tests"][0]["result"];
     assert_eq!(result["sound"], true, "{report}");
-    // Rounded, but no more than that.
+    // The result is rounded, but no worse than that.
     let error = result["half_error"].as_f64().unwrap();
     assert!((1e-5..2e-3).contains(&error), "{report}");
 }
@@ -96,7 +96,7 @@ fn missing_pieces_are_listed_with_what_to_do() {
 
 #[cfg(unix)]
 #[test]
-fn programs_and_names_that_misbehave_are_named() {
+fn faulty_programs_and_odd_names_are_reported() {
     use std::os::unix::ffi::OsStrExt;
 
     let folder = TempDir::new().unwrap();
@@ -106,8 +106,8 @@ fn programs_and_names_that_misbehave_are_named() {
         ("echo broken library >&2; exit 3", "broken library"),
         ("echo ffmpeg version 3.4.11 built", "3.4.11 is too old"),
     ] {
-        // Written by another process: a file that this one had open for writing may be in the hands
-        // of a child that another test has just started, and could then not be run.
+        // Another process writes the script: if this one did, a child that another test starts at the
+        // same time could inherit the open file, and the script could not be executed.
         let write = r#"printf '#!/bin/sh\n%s\n' "$1" > "$2" && chmod +x "$2""#;
         let args = ["-c", write, "sh", script, ffmpeg.to_str().unwrap()];
         assert!(std::process::Command::new("sh").args(args).status().unwrap().success());

@@ -1,4 +1,5 @@
-//! `evaluate` and `predict`: metrics by definition, any order of views, SoccerNet's file format.
+//! `evaluate` and `predict`: metrics by definition, independence of the views' order, SoccerNet's file
+//! format.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::common::clips::picture_clip;
 use crate::common::program::{last_error, polyview, text};
 use crate::common::run::{run, small_config, with};
 
-/// A trained checkpoint and its data set.
+/// Trains a network and returns its checkpoint and its data set.
 fn trained(folder: &TempDir) -> (PathBuf, PathBuf) {
     let config = with(&small_config(folder), "--no-gradual-finetuning --epochs 1");
     run(&config);
@@ -42,7 +43,7 @@ fn metrics_are_those_of_the_predicted_actions() {
         let judged: Vec<ActionPrediction> = (0..count)
             .map(|number| {
                 let mut draw = |classes: usize| -> Vec<f64> {
-                    // Few different values, so that ties occur.
+                    // A few distinct values, so that ties occur.
                     (0..classes).map(|_| f64::from(rng.random_range(0..4u8)) / 4.0).collect()
                 };
                 let probabilities = vec![draw(4), draw(8)];
@@ -105,7 +106,7 @@ fn evaluate_writes_predictions_that_its_own_evaluator_reads() {
     let args = ["evaluate", "--predictions", out, "--ground-truth", truth, "--json"];
     let official = polyview(&args);
     assert!(official.status.success(), "{}", text(&official.stderr));
-    // The data set, whichever split, and a run's files are never written over.
+    // The data set, whatever the split, and a run's files are never overwritten.
     let clips =
         ["test", "train"].map(|split| root.join(format!("mvfouls/{split}/action_0/clip_0.mp4")));
     let of_run = ["config.toml", "history.json", "valid_predictions.csv"]
@@ -125,13 +126,13 @@ fn evaluate_writes_predictions_that_its_own_evaluator_reads() {
         assert!(text(&refused.stderr).contains(why), "{}", text(&refused.stderr));
     }
     assert!(of_run.map(|path| std::fs::read(path).unwrap()) == before);
-    // Earlier predictions are, and in another format too.
+    // Earlier predictions are overwritten, those in another format too.
     let again = evaluate(&checkpoint, &root, &["--predictions", out, "--split", "valid"]);
     assert!(again.status.success(), "{}", text(&again.stderr));
     assert!(std::fs::read_to_string(out).unwrap().contains("\"Set\": \"valid\""));
     let again = evaluate(&checkpoint, &root, &["--predictions", out]);
     assert!(again.status.success(), "{}", text(&again.stderr));
-    // What would be ignored is refused.
+    // Options that would be ignored are refused.
     let ignored = polyview(&[&args[..], &["--split", "valid"]].concat());
     assert_eq!(ignored.status.code(), Some(2));
     assert!(text(&ignored.stderr).contains("--split"), "{}", text(&ignored.stderr));
@@ -237,7 +238,7 @@ fn predict_does_not_depend_on_the_order_of_the_views() {
     let folder_way = predict(&checkpoint, &[&action]);
     assert_eq!(folder_way[0]["tasks"], one_way[0]["tasks"]);
     assert_eq!(folder_way[0]["views"].as_array().unwrap().len(), 2);
-    // A clip that cannot be read costs its own view, and is named.
+    // A clip that cannot be read loses only its own view, and is named.
     let broken = folder.path().join("broken.mp4");
     std::fs::write(&broken, "no clip").unwrap();
     let args = ["predict", "--json", "--top", "8", "--device", "cpu", "--checkpoint"];
@@ -266,7 +267,7 @@ fn predictions_do_not_depend_on_batches_or_workers() {
     let (checkpoint, root) = trained(&folder);
     let device = Device::flex();
     let (net, info) = checkpoint::load(&checkpoint, &device).unwrap();
-    // Too few actions to calibrate by.
+    // There are too few actions for calibration.
     let calibration = info.calibration.unwrap();
     let counts: Vec<usize> = calibration.tasks.iter().map(|task| task.actions).collect();
     assert_eq!((calibration.temperatures(), counts), (vec![1.0; 2], vec![16; 2]));
@@ -296,7 +297,7 @@ fn predictions_do_not_depend_on_batches_or_workers() {
             assert!((a - b).abs() < 1e-5);
         }
     }
-    // Divided logits have divided differences of log-probabilities; the other task is as it was.
+    // Dividing logits divides differences of log-probabilities; the other task does not change.
     for (plain, cooler) in together.iter().zip(ask_at(5, 2, &[4.0, 1.0], &[])) {
         let difference = |of: &[f64]| of[1].ln() - of[0].ln();
         let [plain_one, cooler_one] =
@@ -312,7 +313,7 @@ fn predictions_do_not_depend_on_batches_or_workers() {
         assert!((odds(&other) / odds(plain) / 1e4 - 1.0).abs() < 1e-6);
         assert_eq!(plain.probabilities[1], other.probabilities[1]);
     }
-    // Nor has it thresholds.
+    // The checkpoint has no thresholds either.
     let args = ["evaluate", "--class-thresholds", "--checkpoint", checkpoint.to_str().unwrap()];
     let output = polyview(&[&args[..], &["--dataset-root", root.to_str().unwrap()]].concat());
     let message = last_error(&output);
@@ -343,7 +344,7 @@ fn a_network_that_is_not_sure_leaves_tasks_undecided() {
 }
 
 #[test]
-fn what_decided_is_drawn() {
+fn explain_draws_what_decided_the_prediction() {
     let folder = TempDir::new().unwrap();
     let (checkpoint, root) = trained(&folder);
     let picture = folder.path().join("why.png");
@@ -362,12 +363,12 @@ fn what_decided_is_drawn() {
     let output = explain(&root.join("mvfouls/test"));
     assert_eq!(output.status.code(), Some(2));
     assert!(last_error(&output).contains("--explain draws one action, but there are 16"));
-    // A clip is never drawn over.
+    // A clip is never overwritten.
     let output = explain(&picture);
     assert_eq!(output.status.code(), Some(2));
     assert!(last_error(&output).contains("belongs to the data set"), "{}", last_error(&output));
     assert_eq!(image::open(&picture).unwrap().to_rgb8(), drawn);
-    // Other places than the middle, which is drawn, may be read and predicted.
+    // The middle, which would be drawn, cannot be read, although other parts could be predicted.
     let frames = folder.path().join("frames");
     picture_clip(&frames, vec![image::RgbImage::new(32, 32); 60]);
     (20..40).for_each(|n| std::fs::write(frames.join(format!("{n}.png")), b"").unwrap());

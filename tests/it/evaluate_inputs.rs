@@ -67,7 +67,7 @@ fn evaluation_uses_the_annotations_that_validation_uses() {
         };
         (0..schema.tasks.len()).map(loss).collect()
     };
-    // In one pass and clip by clip.
+    // All clips in one pass, and clip by clip.
     for max_clips in [usize::MAX, 1] {
         for (loss, task) in losses(&valid, max_clips).iter().zip(&validation.tasks) {
             assert!((loss - task.loss).abs() < 1e-4, "{}: {loss}, not {}", task.task, task.loss);
@@ -105,7 +105,7 @@ fn a_file_that_cannot_be_written_is_reported_with_its_option() {
     let file = file.to_str().unwrap();
     let evaluate = ["evaluate", "--dataset-root", root, "--device", "cpu", "--predictions", file];
     let export = ["export", "--out", file];
-    // Before anything is predicted or read.
+    // The error comes before anything is read or predicted.
     for (args, option) in [(&evaluate[..], "--predictions"), (&export, "--out")] {
         let output = polyview(&[args, &["--checkpoint", checkpoint]].concat());
         assert_eq!(output.status.code(), Some(2));

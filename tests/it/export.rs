@@ -1,5 +1,5 @@
-//! Exported weights: complete, with what proves them, in f32 or f16, and taken wherever a checkpoint or
-//! pretrained weights are.
+//! Exported weights: complete, with features to verify them, in f32 or f16, and accepted wherever a
+//! checkpoint or pretrained weights are.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -17,7 +17,7 @@ use crate::common::run::{run, saving_to, small_config, try_run, with, with_args}
 
 const LAYOUTS: [Layout; 2] = [Layout::Polyview, Layout::Torchvision];
 
-/// A finished run.
+/// Trains a run and returns its configuration.
 fn trained(folder: &TempDir) -> Config {
     let config = with(&small_config(folder), "--no-gradual-finetuning --epochs 1");
     run(&config);
@@ -28,7 +28,7 @@ fn values(net: &MultiViewNet, info: &CheckpointInfo) -> StateDict {
     state_dict::collect_net(net, &info.model).unwrap()
 }
 
-/// A checkpoint like that of a run, with these values as the first ones of tensors.
+/// Copies a checkpoint, replacing the first values of the named tensors; returns all tensors.
 fn changed(from: &Path, to: &Path, first: &[(&str, f32)]) -> StateDict {
     let (mut net, info) = checkpoint::load(from, &Device::flex()).unwrap();
     let mut all = values(&net, &info);
@@ -50,7 +50,7 @@ fn metadata(path: &Path, key: &str) -> String {
 }
 
 #[test]
-fn an_export_has_the_weights_and_the_features_that_prove_them() {
+fn an_export_has_the_weights_and_features_to_verify_them() {
     let folder = TempDir::new().unwrap();
     let checkpoint = trained(&folder).run.save_dir.join(checkpoint::LAST);
     let (net, info) = checkpoint::load(&checkpoint, &Device::flex()).unwrap();
@@ -69,7 +69,7 @@ fn an_export_has_the_weights_and_the_features_that_prove_them() {
         }
         let backbone = ours.keys().filter(|name| name.starts_with("backbone.")).count();
         assert_eq!(count, if layout == Layout::Polyview { ours.len() } else { backbone });
-        // It can be trained from.
+        // Training can start from it.
         let mut other = info.model.init(9, &Device::flex());
         assert_eq!(load_pretrained(&mut other, &info.model, &out).unwrap().loaded, count);
         let bytes = std::fs::read(&out).unwrap();
@@ -84,7 +84,7 @@ fn an_export_has_the_weights_and_the_features_that_prove_them() {
 const WEIGHT: &str = "backbone.layer1.0.conv1.0.weight";
 const VARIANCE: &str = "backbone.layer1.0.conv1.1.running_var";
 
-/// The tensors of a file under polyview's names, in f32 and as they are stored.
+/// Reads a file's tensors under polyview's names, in f32 and with the type in which they are stored.
 fn in_file(path: &Path, layout: Layout) -> Vec<(String, Vec<f32>, DType)> {
     let prefix = if layout == Layout::Torchvision { "backbone." } else { "" };
     let tensors = read_weights(path).unwrap().into_iter();
@@ -96,9 +96,9 @@ fn in_file(path: &Path, layout: Layout) -> Vec<(String, Vec<f32>, DType)> {
         .collect()
 }
 
-/// Weights are rounded to f16, to within half a unit in its last place (2^-11 of the value, and of the
-/// smallest normal one where it is below that). Biases and the numbers of batch norm, whose variances
-/// may be too small for f16, are not.
+/// Weights are rounded to f16, to within half a unit in the last place (2^-11 of the value, or of the
+/// smallest normal number if the value is below it). Biases and the tensors of batch norm, whose
+/// variances may be too small for f16, are not.
 #[test]
 fn an_export_in_half_precision_is_read_as_f32() {
     let folder = TempDir::new().unwrap();
@@ -131,15 +131,15 @@ fn an_export_in_half_precision_is_read_as_f32() {
         }
         assert!(changed > 10_000, "{changed} values were rounded");
 
-        // A network takes what the file has, and the features are those of such a network.
+        // A network loads the file's values, and the stored features are those of such a network.
         let (_, info) = checkpoint::load(&source, &Device::flex()).unwrap();
         let mut other = info.model.init(9, &Device::flex());
         load_pretrained(&mut other, &info.model, &half).unwrap();
-        let taken = values(&other, &info);
+        let loaded = values(&other, &info);
         for (name, found, _) in in_file(&half, layout) {
-            assert!(taken[&name].iter::<f32>().eq(found), "{name}");
+            assert!(loaded[&name].iter::<f32>().eq(found), "{name}");
         }
-        assert_eq!(taken[VARIANCE].iter::<f32>().next(), Some(1e-9));
+        assert_eq!(loaded[VARIANCE].iter::<f32>().next(), Some(1e-9));
         let probe: Vec<f32> = (0..3 * 4 * 32 * 32)
             .map(|i| ((i * 7919 % 2003) as f64 / 1001.0 - 1.0) as f32)
             .collect();
@@ -151,7 +151,7 @@ fn an_export_in_half_precision_is_read_as_f32() {
 }
 
 #[test]
-fn exports_are_taken_where_checkpoints_and_pretrained_weights_are() {
+fn exports_are_accepted_where_checkpoints_and_pretrained_weights_are() {
     let folder = TempDir::new().unwrap();
     let config = trained(&folder);
     let best = config.run.save_dir.join(checkpoint::BEST);
@@ -179,7 +179,7 @@ fn exports_are_taken_where_checkpoints_and_pretrained_weights_are() {
             let reason = "it contains only a backbone, without heads";
             assert_eq!(said.contains(reason), layout == Layout::Torchvision, "{said}");
         }
-        // The exponent of the last value.
+        // A bit in the exponent of the last value.
         let mut bytes = std::fs::read(&file).unwrap();
         *bytes.last_mut().unwrap() ^= 0x10;
         std::fs::write(&file, bytes).unwrap();
@@ -206,15 +206,15 @@ fn weights_beyond_the_range_of_f16_are_named_and_not_exported() {
 }
 
 #[test]
-fn a_runs_checkpoints_are_not_exported_over() {
+fn an_export_does_not_overwrite_checkpoints() {
     let folder = TempDir::new().unwrap();
     let save = trained(&folder).run.save_dir;
     let (best, last) = (save.join(checkpoint::BEST), save.join(checkpoint::LAST));
-    let apart = folder.path().join("apart.safetensors");
-    std::fs::copy(&best, &apart).unwrap();
-    let before = [&best, &last, &apart].map(|path| std::fs::read(path).unwrap());
-    let inner = folder.path().join("run/../apart.safetensors");
-    for (from, to) in [(&best, &best), (&best, &last), (&apart, &inner)] {
+    let copy = folder.path().join("copy.safetensors");
+    std::fs::copy(&best, &copy).unwrap();
+    let before = [&best, &last, &copy].map(|path| std::fs::read(path).unwrap());
+    let indirect = folder.path().join("run/../copy.safetensors");
+    for (from, to) in [(&best, &best), (&best, &last), (&copy, &indirect)] {
         let output = polyview(&[
             "export",
             "--checkpoint",
@@ -227,11 +227,11 @@ fn a_runs_checkpoints_are_not_exported_over() {
         assert_eq!(output.status.code(), Some(2), "{error}");
         assert!(error.contains("is a checkpoint; choose another file"), "{error}");
     }
-    assert!([&best, &last, &apart].map(|path| std::fs::read(path).unwrap()) == before);
+    assert!([&best, &last, &copy].map(|path| std::fs::read(path).unwrap()) == before);
 }
 
 #[test]
-fn only_an_export_is_exported_over() {
+fn an_export_overwrites_only_an_export() {
     let folder = TempDir::new().unwrap();
     let best = trained(&folder).run.save_dir.join(checkpoint::BEST);
     let export = |to: &Path| {
@@ -251,7 +251,7 @@ fn only_an_export_is_exported_over() {
         assert!(error.contains(reason), "{error}");
         assert!(std::fs::read(path).unwrap() == before);
     }
-    // A name that says another format would be read as that one.
+    // A file whose name has the extension of another format would be read in that format.
     let config = best.with_file_name(checkpoint::CONFIG);
     let before = std::fs::read(&config).unwrap();
     for path in [&config, &folder.path().join("weights.pth")] {

@@ -1,5 +1,5 @@
-//! What newcomers type: options under other trainers' names, files where an option was meant, commands that
-//! the program itself prints.
+//! Commands that newcomers type: options under other trainers' names, files without their option, commands
+//! that the program itself prints.
 
 use std::fs;
 use std::path::Path;
@@ -43,7 +43,7 @@ fn options_of_other_trainers_are_recognised() {
 }
 
 #[test]
-fn a_file_without_its_option_is_given_one() {
+fn the_missing_option_of_a_file_is_suggested() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("best.safetensors"), "").unwrap();
     let run = folder.path().to_str().unwrap();
@@ -75,7 +75,7 @@ fn the_data_set_of_init_schema_may_be_named() {
 }
 
 #[test]
-fn a_configuration_file_is_told_how_to_write_it() {
+fn mistakes_in_a_configuration_file_are_corrected() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("c.toml");
     let path = file.to_str().unwrap();
@@ -102,7 +102,7 @@ fn a_configuration_file_is_told_how_to_write_it() {
         let error = refused(&["train", "--dataset-root", "absent", "--config", path]);
         assert!(error.contains(expected), "{written}: {error}");
     }
-    // An option of its own, not the other form of one.
+    // This is an option in its own right, not the negation of one.
     fs::write(&file, "no-cache = true").unwrap();
     let output = polyview(&["train", "--dataset-root", "absent", "--config", path]);
     assert!(last_error(&output).contains("absent: no such folder"), "{}", last_error(&output));
@@ -116,7 +116,7 @@ fn resuming_and_overwriting_contradict_each_other() {
         error.contains("--resume auto with --overwrite: ") && error.contains("leave one"),
         "{error}"
     );
-    // The file that a run wrote may have one of them.
+    // A run's own configuration file may contain one of them.
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("c.toml");
     fs::write(&file, "overwrite = true\n").unwrap();
@@ -127,13 +127,13 @@ fn resuming_and_overwriting_contradict_each_other() {
 }
 
 #[test]
-fn shares_that_do_not_add_up_are_added() {
+fn shares_that_do_not_add_up_to_one_are_refused_with_their_sum() {
     let error = refused(&["train", "--dataset-root", "absent", "--split", "0.5,0.2,0.1"]);
     assert_eq!(error, "error: --split 0.5,0.2,0.1: its shares add up to 0.8, not 1");
 }
 
 #[test]
-fn a_split_that_is_not_there_is_no_folder() {
+fn a_missing_split_of_a_table_is_reported_with_those_it_has() {
     let folder = TempDir::new().unwrap();
     let table = folder.path().join("t.csv");
     fs::write(&table, "path,hand,split\na.mp4,left,train\nb.mp4,right,valid\n").unwrap();
@@ -148,7 +148,7 @@ fn a_split_that_is_not_there_is_no_folder() {
 }
 
 #[test]
-fn the_window_s_default_is_the_command_s() {
+fn the_default_window_depends_on_the_command() {
     for name in ["train", "lr-find", "check-data", "augment", "evaluate", "predict", "serve"] {
         let output = command(&[name, "--help"]).env("COLUMNS", "200").output().unwrap();
         let help = text(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
@@ -160,7 +160,7 @@ fn the_window_s_default_is_the_command_s() {
     }
 }
 
-/// The command that `synth` prints, for its arguments.
+/// Runs `synth` and returns the arguments of the command that it prints.
 fn hint(data: &Path, more: &[&str]) -> Vec<String> {
     let output = command(&["synth", "--out"]).arg(data).args(more).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -228,13 +228,13 @@ fn the_events_of_a_run_have_an_end() {
     let last = events.last().unwrap();
     let message = last["message"].as_str().unwrap();
     assert_eq!((&last["event"], error), (&json!("failed"), format!("error: {message}")));
-    // Before it starts there is nothing to follow.
+    // A run that does not start has no events.
     let (_, events, _) = run(&["--overwrite", "--device", "wgpu:99"]);
     assert_eq!(events, Vec::<Value>::new());
 }
 
 #[test]
-fn one_clip_is_not_several() {
+fn one_clip_is_printed_in_the_singular() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     small_set(&data);

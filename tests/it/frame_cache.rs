@@ -1,4 +1,4 @@
-//! Training with a frame cache: its failures cost time and change nothing else.
+//! Training with a frame cache, whose failures cost time but change nothing else.
 
 use std::fs;
 use std::path::Path;
@@ -15,7 +15,7 @@ fn weights(config: &Config) -> Vec<u8> {
     fs::read(config.run.save_dir.join(checkpoint::LAST)).unwrap()
 }
 
-/// The files of cached clips.
+/// Lists the files of cached clips.
 fn entries(cache: &Path) -> Vec<std::path::PathBuf> {
     let folders = fs::read_dir(cache).unwrap().map(|entry| entry.unwrap().path());
     let files = folders.filter(|path| path.is_dir()).flat_map(|folder| {
@@ -32,7 +32,7 @@ fn whatever_happens_to_the_cache_the_run_is_the_same() {
     run(&plain);
     assert!(!plain.run.save_dir.join("frames").exists());
     let expected = weights(&plain);
-    // By default it lies in the save-dir; a second run may share it, or find it damaged or gone.
+    // By default the cache is in the save-dir; a second run may share it, or find it damaged or removed.
     let first =
         saving_to(&with(&plain, "--cache auto --num-workers 2"), &folder.path().join("first"));
     run(&first);
@@ -88,7 +88,7 @@ fn an_unusable_cache_is_reported_in_one_line() {
     assert!(out.status.success(), "{said}");
     assert_eq!(said.matches("frame cache").count(), 1, "{said}");
     assert!(said.contains("continuing without"), "{said}");
-    // Where it works, the end of the run reports its hits.
+    // If the cache works, the run reports its hits at the end.
     let cache = folder.path().join("cache");
     let out = polyview(&[&args[..], &[cache.to_str().unwrap()]].concat());
     assert!(text(&out.stderr).contains("clips read from the cache"), "{}", text(&out.stderr));

@@ -1,4 +1,4 @@
-//! Freezing: what each strategy trains when, and that frozen stages do not change.
+//! Freezing: which stages each strategy trains in which epoch, and that frozen stages do not change.
 
 use burn::tensor::{Device, TensorData};
 use polyview::checkpoint;
@@ -12,7 +12,8 @@ use tempfile::TempDir;
 
 use crate::common::run::{defaults_with, run, run_observed, small_config, with};
 
-/// All numbers of a stage (weights and running statistics), after each epoch of a run.
+/// Runs and returns the tensors of each stage (weights and running statistics), at the start and after
+/// each epoch.
 fn snapshots(config: &Config) -> (Outcome, Vec<[Vec<TensorData>; STAGES.len()]>) {
     let device = Device::flex();
     let path = config.run.save_dir.join(checkpoint::LAST);
@@ -27,7 +28,7 @@ fn snapshots(config: &Config) -> (Outcome, Vec<[Vec<TensorData>; STAGES.len()]>)
         }
         stages
     };
-    // Even a run with tiny rates changes something, so the start is taken from the model itself.
+    // Even a run with tiny rates changes something, so the model itself gives the start.
     let schema = Schema::mvfoul().unwrap();
     let model = config.model(&schema);
     let start = model.init(config.run.seed, &device);
@@ -46,7 +47,7 @@ fn snapshots(config: &Config) -> (Outcome, Vec<[Vec<TensorData>; STAGES.len()]>)
     (outcome, all)
 }
 
-/// Runs six epochs; per epoch the trainable stages. Asserts that exactly those changed.
+/// Runs six epochs and returns the trainable stages of each. Asserts that exactly those changed.
 fn follow(config: &Config) -> (Vec<Vec<String>>, Vec<EpochRecord>) {
     let (outcome, all) = snapshots(config);
     assert_eq!(outcome.history.len(), 6);
@@ -67,7 +68,7 @@ fn names(sets: &[StageSet]) -> Vec<Vec<&'static str>> {
     sets.iter().map(StageSet::names).collect()
 }
 
-/// Six epochs in phases of 2 and 4.
+/// Returns a configuration of six epochs in phases of 2 and 4.
 fn phased(folder: &TempDir) -> Config {
     with(
         &small_config(folder),
@@ -85,7 +86,7 @@ fn fixed_trains_the_heads_then_the_last_stages_too() {
     assert_eq!(trained, names(&[none, none, two, two, two, two]));
     let phases: Vec<usize> = history.iter().map(|record| record.phase).collect();
     assert_eq!(phases, [1, 1, 2, 2, 2, 2]);
-    // The second phase has rates of its own, and its schedule starts over.
+    // The second phase has its own rates, and its schedule starts again.
     let heads: Vec<f64> = history.iter().map(|record| record.rates["heads"]).collect();
     assert_eq!(heads, [1e-3, 1e-3, 5e-3, 5e-3, 5e-3, 2.5e-3]);
     assert_eq!(history[2].rates["layer4"], 1e-3);
@@ -127,7 +128,7 @@ fn gradient_guided_unfreezes_the_stage_with_the_largest_gradient() {
          --adaptive-patience 2 --adaptive-min-improvement 10.0",
     );
     let (trained, history) = follow(&config);
-    // The first epoch improves on nothing at all; stalls are at epochs 3 and 5.
+    // The first epoch always counts as an improvement; training stalls at epochs 3 and 5.
     let mut set = StageSet::NONE;
     for epoch in 0..6 {
         assert_eq!(trained[epoch], set.names(), "epoch {}", epoch + 1);
@@ -170,7 +171,7 @@ fn strategies_depend_on_the_history_alone() {
     assert_eq!(adaptive(&[0.1; 40]), STAGES);
     let progressive = |epochs| ask(FreezingKind::Progressive, &vec![0.5; epochs]).len();
     assert_eq!([0, 1, 2, 3, 4, 7, 8, 30].map(progressive), [1, 1, 2, 2, 3, 4, 5, 5]);
-    // A fifth of 9 epochs is not a whole number of them.
+    // A fifth of 9 epochs is not a whole number.
     let ninths = with(&config(FreezingKind::Progressive), "--phase2-epochs 9");
     let stages = |epochs| {
         let past = vec![epoch(0.5); epochs];

@@ -23,11 +23,11 @@ struct Classifier {
 }
 
 impl Classifier {
-    /// As the file's list of parameters describes it.
+    /// Returns the classifier that the file's list of parameters describes.
     fn of(file: &Value) -> Self {
         let weight = entries(file, "state_dict").iter().find(|entry| entry[0] == "fc.weight");
         let [classes, inputs] = counts(&weight.expect("fc.weight is listed")[1])[..] else {
-            panic!("fc.weight is no matrix")
+            panic!("fc.weight is not a matrix")
         };
         Self { inputs, classes }
     }
@@ -88,7 +88,7 @@ impl Case<'_> {
         }
         let features = backbone.forward(input);
         let logits = fc.forward(features.clone());
-        // Features of a deep network may be large; the reference says how exact f32 can be.
+        // Features of a deep network may be large; the reference records the accuracy of f32.
         let exact = |of: &str| number(expected, &format!("{of}_max_abs_diff_f32_f64"));
         let room = |of: &str| (5.0 * exact(of)).max(1e-5);
         let error = max_diff(&values(features), &floats(field(expected, "features_f64")));
@@ -110,7 +110,7 @@ impl Case<'_> {
         let targets = Targets::new(&labels, logits.dims()[1]);
         let loss = cross_entropy(logits.clone(), &targets, None, 0.0);
 
-        // Batch statistics over few elements amplify rounding; the reference says by how much.
+        // Batch statistics over few elements amplify rounding; the reference records by how much.
         let room = 5.0 * number(expected, "features_max_abs_diff_f32_f64") + 2e-5;
         let error = max_diff(&values(features), &floats(field(expected, "features_f64")));
         assert!(error < room, "{}: train features off by {error:.2e}", self.name());
@@ -128,7 +128,7 @@ impl Case<'_> {
             ours.iter().flat_map(|(_, grad)| grad).map(|g| f64::from(*g).powi(2)).sum();
         let tolerances = field(expected, "grads");
         for (name, record) in named(expected, "grads_f64") {
-            // The classifier is the reference's own.
+            // Only the reference has a classifier.
             if name.starts_with("fc.") {
                 continue;
             }
@@ -151,11 +151,11 @@ impl Case<'_> {
     }
 }
 
-/// A backbone in half precision: its features against the reference's, and its gradients against
-/// those in f32 on the CPU, which the reference has checked. Batch statistics over few values amplify
-/// the rounding: `pytorch` are the errors of PyTorch 2.15's autocast to f16 on the CPU for the same
-/// case, of features in evaluation and in training, relative to the largest, and of all gradients
-/// together, relative L2. Ours may be a quarter over them.
+/// Compares a backbone in half precision: its features with the reference's, and its gradients with
+/// those in f32 on the CPU, which are checked against the reference elsewhere. Batch statistics over few
+/// values amplify the rounding, so `pytorch` holds the errors of PyTorch 2.15's autocast to f16 on the
+/// CPU for the same case: of features in evaluation and in training, relative to the largest, and of all
+/// gradients together, relative L2. Our errors may be a quarter larger.
 fn check_half(kind: BackboneKind, device: &Device, pytorch: [f64; 3]) {
     let bounds = pytorch.map(|error| 1.25 * error);
     let file = reference::load(&format!("backbone_{}.json", kind.name()));
@@ -181,7 +181,7 @@ fn check_half(kind: BackboneKind, device: &Device, pytorch: [f64; 3]) {
         let logits = fc.forward(features.clone());
         let targets = Targets::new(&labels, logits.dims()[1]);
         let loss = cross_entropy(logits, &targets, None, 0.0);
-        // A factor that f16 needs, which changes nothing else.
+        // f16 gradients need this factor; it changes nothing else.
         let grads = loss.mul_scalar(1024.0).backward();
         let grads = GradientsParams::from_grads(grads, &backbone);
         (values(features), gradients(&backbone, &grads))
@@ -196,7 +196,7 @@ fn check_half(kind: BackboneKind, device: &Device, pytorch: [f64; 3]) {
     assert!(error_of_gradients <= bounds[2], "{}: off by {error_of_gradients:.2e}", case.name());
 }
 
-/// The first 16 logits of each clip, which is what the reference records.
+/// Returns the first 16 logits of each clip, which are those that the reference records.
 fn first_logits(logits: Tensor<2>) -> Vec<f32> {
     let [n, _] = logits.dims();
     values(logits.slice([0..n, 0..16]))
@@ -257,26 +257,26 @@ fn golden_mc3_18_on_wgpu() {
     check(BackboneKind::Mc3_18, &device, false, "wgpu");
 }
 
-/// The kernels of a graphics card, which on a rasteriser are merely slow.
+/// Compares with the kernels of a graphics card, which are merely slow on a rasteriser.
 fn check_as_card(kind: BackboneKind, limits: ChangedLimits, label: &str) {
     let Some(device) = adapter::device() else { return };
     with_limits(limits, || check(kind, &device, false, label));
 }
 
 #[test]
-fn golden_mc3_18_by_the_kernels_of_an_amd_card() {
+fn golden_mc3_18_with_the_kernels_of_an_amd_card() {
     let limits = |limits| DeviceLimits { software: false, vendor: Vendor::Amd, ..limits };
     check_as_card(BackboneKind::Mc3_18, limits, "wgpu, as an AMD card");
 }
 
 #[test]
-fn golden_r2plus1d_18_by_the_kernels_of_an_nvidia_card() {
+fn golden_r2plus1d_18_with_the_kernels_of_an_nvidia_card() {
     let limits = |limits| DeviceLimits { software: false, vendor: Vendor::Nvidia, ..limits };
     check_as_card(BackboneKind::R2plus1d18, limits, "wgpu, as an NVIDIA card");
 }
 
 #[test]
-fn golden_r3d_18_by_the_kernels_of_an_apple_gpu() {
+fn golden_r3d_18_with_the_kernels_of_an_apple_gpu() {
     let limits = |limits| DeviceLimits { software: false, vendor: Vendor::Apple, ..limits };
     check_as_card(BackboneKind::R3d18, limits, "wgpu, as an Apple GPU");
 }
@@ -293,9 +293,9 @@ fn golden_r2plus1d_18_in_half_precision() {
     check_half(BackboneKind::R2plus1d18, &device, [7.3e-4, 7.6e-2, 5.7e-1]);
 }
 
-/// On a card whose shaders have no f16.
+/// Uses the kernels of a card whose shaders have no f16.
 #[test]
-fn golden_r3d_18_in_half_precision_by_the_kernels_of_a_card() {
+fn golden_r3d_18_in_half_precision_with_the_kernels_of_a_card() {
     let Some(device) = adapter::device() else { return };
     let limits =
         |limits| DeviceLimits { software: false, shader_f16: false, vendor: Vendor::Amd, ..limits };
@@ -303,7 +303,7 @@ fn golden_r3d_18_in_half_precision_by_the_kernels_of_a_card() {
 }
 
 #[test]
-fn parameter_counts_are_pytorchs() {
+fn parameter_counts_equal_pytorchs() {
     let device = Device::flex().autodiff();
     for &kind in BackboneKind::ALL.iter().filter(|&&kind| kind != BackboneKind::R3dTiny) {
         let file = reference::load(&format!("backbone_{}.json", kind.name()));

@@ -22,18 +22,18 @@ fn golden_fill() {
         let units = |count| unit(name, count).into_iter().map(|u| u as f32).collect::<Vec<_>>();
         let first = field(vector, "u");
         same(&units(list(first).len()), first);
-        // The keys of the others carry their parameters: signed_scale_0.5, u_at_100000.
-        let (mut scales, mut places) = (0, 0);
+        // The other keys contain their parameters: signed_scale_0.5, u_at_100000.
+        let (mut scales, mut positions) = (0, 0);
         for (key, theirs) in vector.as_object().unwrap() {
             if let Some(scale) = key.strip_prefix("signed_scale_") {
                 scales += 1;
                 same(&signed(name, list(theirs).len(), scale.parse().unwrap()), theirs);
-            } else if let Some(place) = key.strip_prefix("u_at_") {
-                places += 1;
-                let place: usize = place.parse().unwrap();
-                same(&units(place + 1)[place..], theirs);
+            } else if let Some(position) = key.strip_prefix("u_at_") {
+                positions += 1;
+                let position: usize = position.parse().unwrap();
+                same(&units(position + 1)[position..], theirs);
             }
         }
-        assert!(scales > 0 && places > 0, "{name}");
+        assert!(scales > 0 && positions > 0, "{name}");
     }
 }

@@ -14,7 +14,7 @@ use crate::common::reference::{
 use crate::common::tensors::{tensor, values};
 use crate::common::{adapter, fill, reference};
 
-/// A case's loss through the type that training uses.
+/// Returns a case's loss, as the type that training uses.
 fn loss_of(case: &Value) -> Box<dyn TaskLoss> {
     let class_weights = nullable(case, "class_weights").map(floats32);
     let label_smoothing = number(case, "label_smoothing");
@@ -84,7 +84,7 @@ fn golden_class_weights() {
 
 #[test]
 fn losses_of_mixed_actions_with_weights() {
-    // Against the definition in f64, on random logits.
+    // Compares with the definition in f64, on random logits.
     let mut rng = ChaCha8Rng::seed_from_u64(rand::random());
     for (n, c) in [(1, 2), (5, 3), (7, 8)] {
         let logits: Vec<f32> = (0..n * c).map(|_| rng.random_range(-4.0..4.0)).collect();

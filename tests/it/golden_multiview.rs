@@ -16,7 +16,7 @@ use crate::common::reference::{
 use crate::common::tensors::{tensor, unit_tensor, values};
 use crate::common::{fill, reference};
 
-/// Widths of the layers after the backbone, as a case's gradients have them.
+/// Widths of the layers after the backbone, from the shapes of a case's gradients.
 struct Widths {
     features: usize,
     hidden: usize,
@@ -35,14 +35,14 @@ impl Widths {
     }
 }
 
-/// A Linear filled as the file says.
+/// Returns a Linear filled as in the reference file.
 fn filled(prefix: &str, name: &str, inputs: usize, outputs: usize, device: &Device) -> Linear {
     let scale = (6.0 / inputs as f64).sqrt();
     let weight = fill::signed(&format!("{prefix}{name}.weight"), inputs * outputs, scale);
     linear(&weight, &fill::signed(&format!("{prefix}{name}.bias"), outputs, 0.01), device)
 }
 
-/// Everything after the backbone, as the reference has it: one bare Linear per task.
+/// Everything after the backbone, as in the reference: a single Linear per task.
 #[derive(Module, Debug)]
 struct Tail {
     pool: ViewPool,
@@ -69,7 +69,7 @@ impl Tail {
         [self.action_head.forward(merged.clone()), self.severity_head.forward(merged), weights]
     }
 
-    /// The sum of both tasks' mean cross-entropies.
+    /// Returns the sum of both tasks' mean cross-entropies.
     fn loss(&self, case: &Value, [action, severity]: [Tensor<2>; 2]) -> Tensor<1> {
         let task = |logits: Tensor<2>, labels: &str| {
             let targets = Targets::new(&counts(field(case, labels)), logits.dims()[1]);
@@ -79,9 +79,8 @@ impl Tail {
     }
 }
 
-/// Compares gradients named `pool.attention.…`/`…_head.…` with records named as in PyTorch: all
-/// but those of the features and of the backbone. The attention's last bias has an exact gradient
-/// of 0.
+/// Compares gradients named `pool.attention.…`/`…_head.…` with records named as in PyTorch, except
+/// those of the features and of the backbone. The exact gradient of the attention's last bias is 0.
 fn check_tail_grads(tail: &Tail, grads: &GradientsParams, records: &Value, worst: &mut Worst) {
     let ours = gradients(tail, grads);
     let records = records.as_object().expect("gradients are recorded by name");
@@ -186,9 +185,10 @@ fn golden_whole_models() {
     let mut worst = Worst::default();
     for case in entries(&file, "end_to_end") {
         whole_model(case, false, 1.0, &mut worst).unwrap();
-        // One unit of mc3_18's case is 1e-7 from the corner of its ReLU. Which side it falls on is
-        // up to the order of summing, and moves gradients by 1e-3; so clips a rounding error
-        // brighter are as good, and a right network agrees with one of them to the last digits.
+        // One unit of mc3_18's case is 1e-7 from the corner of its ReLU. The order of summation decides
+        // on which side it falls, which changes gradients by 1e-3. So clips that are brighter or darker
+        // by a rounding error are as good, and a correct network agrees with one of them to the last
+        // digits.
         let brightness = [1.0, 1.0 + 3e-7, 1.0 - 3e-7, 1.0 + 6e-7, 1.0 - 6e-7];
         let mut faults = Vec::new();
         let agrees = brightness.into_iter().any(|scale| {
@@ -199,7 +199,7 @@ fn golden_whole_models() {
     worst.print("whole models");
 }
 
-/// `Err` where a gradient of the backbone is off.
+/// Compares a whole model; `Err` if a gradient of the backbone is off.
 fn whole_model(case: &Value, train: bool, scale: f64, worst: &mut Worst) -> Result<(), String> {
     let device = if train { Device::flex().autodiff() } else { Device::flex() };
     let arch = text(case, "arch");

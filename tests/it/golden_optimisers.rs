@@ -25,7 +25,7 @@ struct Mlp {
 }
 
 impl Mlp {
-    /// `widths` are those of the input, the hidden layer and the logits.
+    /// Fills a network; `widths` are those of the input, the hidden layer and the logits.
     fn new(prefix: &str, widths: [usize; 3], device: &Device) -> Self {
         let [inputs, hidden, outputs] = widths;
         let mut values = state_dict::StateDict::new();
@@ -50,10 +50,10 @@ impl Mlp {
     }
 }
 
-/// A case's optimizer, and the rate of each parameter; `None` for what polyview does not offer.
+/// Returns a case's optimizer and the rate of each parameter; `None` if polyview does not offer it.
 fn optimizer_of(case: &Value) -> Option<(Optimizer, Vec<(String, f64)>)> {
     let options = field(case, "options");
-    // torch's default of weight decay, momentum and Nesterov's form is off.
+    // In PyTorch, weight decay, momentum and Nesterov's form are off by default.
     let optional = |key: &str| if options.get(key).is_some() { number(options, key) } else { 0.0 };
     let weight_decay = optional("weight_decay");
     let betas = || <[f64; 2]>::try_from(floats(field(options, "betas"))).unwrap();
@@ -114,7 +114,7 @@ fn golden_optimisers_with_global_clipping() {
                 let error = max_diff(&values(loss.clone()), &floats(field(step, "loss")));
                 assert!(error < 5e-6, "{name}: loss off by {error:.2e}");
                 let grads = GradientsParams::from_grads(loss.backward(), &mlp);
-                // Recorded for the first step.
+                // Only the first step has this record.
                 if let Some(expected) = step.get("grads_before_clip") {
                     for (path, grad) in gradients(&mlp, &grads) {
                         let theirs = floats(field(expected, &path));

@@ -1,4 +1,4 @@
-//! Learning rate schedules against PyTorch's schedulers.
+//! Learning-rate schedules against PyTorch's schedulers.
 
 use polyview::train::schedule::{self, OneCycle, Plateau, Position, Schedule};
 use serde_json::Value;
@@ -34,13 +34,13 @@ fn one_cycle(case: &Value) {
     if (start, end) == (schedule::DIV_FACTOR, schedule::FINAL_DIV_FACTOR) {
         compare(case, "lrs", &bases, |t, lr| cycle.rate(lr, t));
     }
-    // Only recorded for optimizers that have one.
+    // Only recorded for optimizers that have a beta1.
     if case.get("beta1").is_some() {
         compare(case, "beta1", &[1.0], |t, _| cycle.momentum(t));
     }
 }
 
-/// False for a mode that polyview does not offer.
+/// Compares a case; returns false for a mode that polyview does not offer.
 fn plateau(case: &Value) -> bool {
     let options = field(case, "options");
     match text(options, "mode") {

@@ -23,7 +23,7 @@ use crate::common::tensors::{tensor, uniform, values};
 const PACKED: ChangedLimits = |limits| DeviceLimits { shader_f16: false, ..limits };
 const NATIVE: ChangedLimits = |limits| limits;
 
-/// The ways in which the device's shaders can see f16.
+/// Returns the ways in which the device's shaders can access f16.
 fn ways(device: &Device) -> Vec<ChangedLimits> {
     match limits(device).unwrap().shader_f16 {
         true => vec![PACKED, NATIVE],
@@ -56,7 +56,7 @@ fn half_is_rounded_and_read_the_same_in_every_way() {
         for (value, special) in given.iter_mut().zip(special) {
             *value = special;
         }
-        let [first, ..] = ways(&device)[..] else { panic!("there is a way") };
+        let [first, ..] = ways(&device)[..] else { panic!("there is always one way") };
         let stored = with_limits(first, || to_half(tensor::<1>(&given, [count], &device)));
         assert_eq!(stored.dtype(), DType::F16);
         for way in ways(&device) {
@@ -70,7 +70,7 @@ fn half_is_rounded_and_read_the_same_in_every_way() {
                         continue;
                     }
                     let given = given.clamp(-65504.0, 65504.0);
-                    // Either neighbour.
+                    // Rounding to either neighbour is allowed.
                     let room = given.abs() / 1024.0 + f16::MIN_POSITIVE_SUBNORMAL.to_f32();
                     assert!((got - given).abs() <= room, "{got} for {given}");
                     assert_eq!(f16::from_f32(got).to_f32(), got);
@@ -80,7 +80,7 @@ fn half_is_rounded_and_read_the_same_in_every_way() {
     }
 }
 
-/// A gradient is stored as its tensor is; one beyond the range is no number afterwards.
+/// A gradient has the precision of its tensor; beyond the range of f16 it is not finite afterwards.
 #[test]
 fn half_gradients_pass_and_overflow_shows() {
     for device in adapter::differentiable() {
@@ -135,7 +135,7 @@ fn check(case: &Case, pass: usize, got: &[f32]) {
     }
 }
 
-/// As the device computes them.
+/// With the kernels that the device uses.
 #[test]
 fn half_convolutions_agree_with_f64() {
     let Some(device) = adapter::device() else { return };
@@ -161,7 +161,7 @@ fn half_convolutions_agree_with_f64() {
     }
 }
 
-/// In the tiles of GPUs.
+/// With the tiled kernels of GPUs.
 #[test]
 fn half_convolutions_in_tiles_agree_with_f64() {
     let Some(device) = adapter::device() else { return };
@@ -170,7 +170,7 @@ fn half_convolutions_in_tiles_agree_with_f64() {
     for round in 0..220 {
         let shape = match round % 4 {
             0 => random_shape(&mut rng, 1_000_000),
-            // Planes of multiples of four, which the result is written to by fours.
+            // Planes are multiples of four, so the result is written four values at a time.
             1 => ConvShape { input: [4, 3, 6], ..wide_shape(&mut rng) },
             _ => wide_shape(&mut rng),
         };
@@ -197,14 +197,14 @@ fn half_convolutions_in_tiles_agree_with_f64() {
             seen.extend(names.iter().filter_map(form));
         }
     }
-    // Six ways to read the source, results that are written by fours and results that are converted,
-    // by shaders with and without f16; gradients, which take no table, are written by fours in one way,
-    // and three forms more are of strided windows. Sums are rarely split.
+    // Six ways to read the source, and results that are written in fours or converted, in shaders with
+    // and without f16; for gradients, which use no table, one form writes in fours, and three more forms
+    // are for strided windows. Sums are rarely split.
     let most = 6 * 2 * ways(&device).len() + 5 + 3;
     assert!(seen.len() + 6 >= most, "{} of {most}: {seen:#?}", seen.len());
 }
 
-/// The statistics that come with a convolution are those of what it stores.
+/// The statistics that a convolution returns are those of the values that it stores.
 #[test]
 fn half_convolutions_give_statistics() {
     let Some(device) = adapter::device() else { return };
@@ -228,7 +228,7 @@ fn half_convolutions_give_statistics() {
     assert!(given >= 10, "{given} convolutions with statistics");
 }
 
-/// What no kernel of ours serves is computed in f32.
+/// A convolution that none of our kernels supports is computed in f32.
 #[test]
 fn half_falls_back_on_f32() {
     let Some(device) = adapter::device() else { return };
@@ -254,7 +254,7 @@ fn half_networks_are_close_to_f32() {
             let net = net.with_half(half);
             let features = net.forward(tensor(&clips, shape, &device));
             assert_eq!(features.dtype(), DType::F32);
-            // A factor that f16 needs, which changes nothing else.
+            // f16 gradients need this factor; it changes nothing else.
             let grads = features.clone().square().sum().mul_scalar(256.0).backward();
             let grads = gradients(&net, &GradientsParams::from_grads(grads, &net));
             (values(features.inner()), grads)

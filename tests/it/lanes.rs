@@ -1,4 +1,4 @@
-//! Steps in lanes: what comes out depends on their number alone, not on the devices.
+//! Steps in lanes: the result depends only on the number of lanes, not on the devices.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,8 +10,8 @@ use tempfile::TempDir;
 use crate::common::adapter;
 use crate::common::run::{run, saving_to, small_config, try_run, with};
 
-/// Phases, auxiliary heads of which some lanes have no label, augmentation, dropout, and batches of
-/// which the last has two actions.
+/// Returns a configuration with phases, auxiliary heads for which some lanes have no label,
+/// augmentation, dropout, and a last batch of two actions.
 fn rich(folder: &TempDir) -> Config {
     let options = "--phase1-epochs 1 --phase2-epochs 2 --backbone-lr 1e-3 --unfreeze-blocks 2 \
                    --auxiliary-task-weight 0.5 --augmentation-strength aggressive --multi-scale \
@@ -19,7 +19,7 @@ fn rich(folder: &TempDir) -> Config {
     with(&small_config(folder), options)
 }
 
-/// The last checkpoint's weights, and the best one's predictions.
+/// Reads the last checkpoint's weights, and the best one's predictions.
 fn weights(config: &Config) -> Vec<u8> {
     let read = |name: &str| std::fs::read(config.run.save_dir.join(name)).unwrap();
     [read(checkpoint::LAST), read(checkpoint::VALID_PREDICTIONS)].concat()
@@ -37,7 +37,7 @@ impl Runs {
         Self { folder, config }
     }
 
-    /// The run with more options, saving to a folder of its own.
+    /// Returns the configuration with more options and its own save-dir.
     fn configured(&self, options: &str) -> Config {
         let name = options.replace([' ', '*', ',', ':'], "_");
         with(&saving_to(&self.config, &self.folder.path().join(name)), options)
@@ -92,8 +92,8 @@ fn gradients_are_accumulated_within_lanes() {
     assert!(one != whole.weights("--device cpu*2"), "the micro-batch has no effect");
 }
 
-/// In passes of a clip, of which lanes have different numbers and the last batch's third lane none, and
-/// with the activations of each recomputed.
+/// Uses passes of one clip, also with recomputed activations. Lanes have different numbers of passes;
+/// the third lane of the last batch has none.
 #[test]
 fn statistics_are_exchanged_pass_by_pass() {
     let runs = Runs::new("--sync-batch-norm --micro-batch 1");
@@ -105,27 +105,27 @@ fn statistics_are_exchanged_pass_by_pass() {
     assert!(one != Runs::new("--micro-batch 1").weights("--device cpu*3"), "it has no effect");
 }
 
-/// Lanes that exchange statistics compute what one lane does over the whole batch, running statistics
-/// included, but for the order of the sums.
+/// Lanes that exchange statistics compute the same as one lane does over the whole batch, running
+/// statistics included, except for the order of the sums.
 #[test]
-fn synchronised_lanes_train_as_the_whole_batch_does() {
+fn synchronised_lanes_train_like_the_whole_batch() {
     let options = "--phase1-epochs 1 --phase2-epochs 2 --backbone-lr 1e-3 --device cpu";
     let losses = |options: &str, lanes: usize| -> Vec<f64> {
         let runs = Runs::new(options);
         let outcome = run(&runs.configured(&format!("--lanes {lanes}")));
         outcome.history.iter().flat_map(|epoch| [epoch.train.loss, epoch.valid.loss]).collect()
     };
-    let apart = |one: &[f64], other: &[f64]| -> f64 {
+    let error = |one: &[f64], other: &[f64]| -> f64 {
         one.iter().zip(other).map(|(a, b)| (a - b).abs() / a).fold(0.0, f64::max)
     };
     let one = losses(options, 1);
     let together = losses(&format!("{options} --sync-batch-norm"), 3);
     let separate = losses(options, 3);
-    assert!(apart(&one, &together) < 1e-3, "{one:?} {together:?}");
-    assert!(apart(&one, &separate) > 1e-2, "{one:?} {separate:?}");
+    assert!(error(&one, &together) < 1e-3, "{one:?} {together:?}");
+    assert!(error(&one, &separate) > 1e-2, "{one:?} {separate:?}");
 }
 
-/// Ends a run in its n-th training step; whether it was interrupted.
+/// Stops a run after `step` steps; returns whether it was interrupted.
 fn stop_at(config: &Config, step: usize) -> bool {
     let stop = AtomicBool::new(false);
     let mut done = 0;
@@ -137,13 +137,13 @@ fn stop_at(config: &Config, step: usize) -> bool {
 }
 
 #[test]
-fn a_run_goes_on_bit_for_bit_on_other_devices() {
+fn a_run_resumes_bit_for_bit_on_other_devices() {
     let runs = Runs::new("");
     let expected = runs.weights("--device cpu*2");
     let cut = with(&runs.configured("--device cpu*2"), "--overwrite");
     let cut = saving_to(&cut, &runs.folder.path().join("cut"));
     assert!(stop_at(&cut, 2));
-    // Its lanes are those of the checkpoint.
+    // A resumed run has the checkpoint's number of lanes.
     assert!(stop_at(&with(&cut, "--resume auto --device cpu"), 4));
     let end = with(&cut, "--resume auto --device cpu,cpu");
     run(&end);
@@ -151,7 +151,7 @@ fn a_run_goes_on_bit_for_bit_on_other_devices() {
 }
 
 #[test]
-fn what_cannot_be_shared_out_is_refused() {
+fn too_few_lanes_or_actions_are_refused() {
     let folder = TempDir::new().unwrap();
     let never = AtomicBool::new(false);
     let refused = |options: &str| {
@@ -161,11 +161,11 @@ fn what_cannot_be_shared_out_is_refused() {
     let error = refused("--device cpu*3 --lanes 2");
     assert_eq!(error, "3 devices need at least 3 lanes, but the run has 2");
     let error = refused("--device cpu*3 --batch-size 2");
-    assert_eq!(error, "3 lanes need a batch of at least 3 actions, but --batch-size is 2");
+    assert_eq!(error, "3 lanes need a batch of at least 3 actions, but it has 2");
 }
 
-/// Lanes are micro-batches of their own: with batch norm off the path, their gradients are those of
-/// the whole batch.
+/// Each lane is a micro-batch of its own: where no batch norm is involved, the lanes' gradients are
+/// those of the whole batch.
 #[test]
 fn lanes_of_heads_have_the_gradients_of_the_batch() {
     let options = "--phase1-epochs 2 --phase2-epochs 1 --backbone-lr 1e-3 --device cpu \

@@ -27,7 +27,7 @@ struct Clip {
     name: String,
 }
 
-/// Writes a folder per class within one per split.
+/// Writes a folder per split with a folder per class in it, and returns the clips.
 fn folders(root: &Path) -> Vec<Clip> {
     let options = SynthOptions {
         out: root.join("synth"),
@@ -54,7 +54,7 @@ fn folders(root: &Path) -> Vec<Clip> {
             clips.push(Clip { split, class, name });
         }
     }
-    // In the order of the folders.
+    // The order in which the folders are read.
     clips.sort_by_key(|clip| {
         let split = ["train", "valid", "test"].iter().position(|split| *split == clip.split);
         let number: usize = clip.name.rsplit(' ').next().unwrap().parse().unwrap();
@@ -191,14 +191,14 @@ fn training_needs_labels_in_both_splits() {
 
 #[cfg(unix)]
 #[test]
-fn a_split_that_cannot_be_read_is_not_made_of_another() {
+fn an_unreadable_split_is_an_error_and_is_not_created() {
     let folder = TempDir::new().unwrap();
     folders(folder.path());
     let root = folder.path().join("folders");
     assert_eq!(open(&root).unwrap().splits(), ["train", "valid", "test"]);
     let valid = root.join("valid");
     fs::remove_dir_all(&valid).unwrap();
-    // Whoever asks, a link to itself leads to an error and not to nothing.
+    // For any user, root included, a link to itself is an error and not a missing file.
     std::os::unix::fs::symlink(&valid, &valid).unwrap();
     let error = open(&root).unwrap_err().to_string();
     assert!(error.starts_with(&format!("{}: cannot be read: ", valid.display())), "{error}");

@@ -43,7 +43,7 @@ fn batches_do_not_depend_on_the_number_of_workers() {
     }
 }
 
-/// Checksum of a batch: everything in it.
+/// Returns a checksum of everything in a batch.
 fn sum(batch: &Batch) -> u32 {
     let words = format!("{:?} {:?} {:?}", batch.actions, batch.views, batch.labels);
     crc32c::crc32c_append(crc32c::crc32c(&batch.frames), words.as_bytes())
@@ -104,7 +104,7 @@ fn the_loader_stays_within_its_limits() {
     }
     assert_eq!(count, 30);
     assert_eq!(loader.most_held(), 8 * clip, "two batches and not three");
-    // No more batches than it may, whatever the bytes.
+    // The limit on batches holds whatever the bytes.
     let ahead = Ahead { workers: 4, batches: 1, bytes: u64::MAX };
     let plan: Vec<_> = (0..5).flat_map(|_| in_order(12, 2)).collect();
     let mut loader = Loader::reading_ahead(Arc::clone(&dataset), plan, ahead);
@@ -115,7 +115,7 @@ fn the_loader_stays_within_its_limits() {
 }
 
 #[test]
-fn what_is_ready_is_handed_out_without_waiting() {
+fn ready_batches_are_returned_without_waiting() {
     let folder = set();
     let dataset = Arc::new(open(&folder));
     let mut alone = Loader::new(Arc::clone(&dataset), in_order(12, 4), 0);
@@ -156,7 +156,7 @@ fn dropping_a_loader_midway_ends_its_threads() {
 }
 
 #[test]
-fn an_unreadable_view_is_only_left_out_itself() {
+fn only_an_unreadable_view_itself_is_left_out() {
     let folder = set();
     std::fs::write(clip(folder.path(), 0, 0), b"not a video").unwrap();
     std::fs::remove_file(clip(folder.path(), 1, 0)).unwrap();

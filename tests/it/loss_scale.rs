@@ -1,4 +1,4 @@
-//! Runs in half precision: gradients beyond its range cost a step and nothing else.
+//! Runs in half precision: gradients beyond its range cost a step but nothing else.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ impl Set {
         Self { train: Arc::new(train), model, schema, _folder: folder }
     }
 
-    /// A pass of these steps over the first actions, with a network in half precision.
+    /// Trains a network in half precision for `steps` steps on the first actions.
     fn pass(&self, steps: usize, scale: LossScale) -> Option<(Vec<f32>, PassRecord)> {
         let device = adapter::device()?;
         let net = self.model.init(1, &device.clone().autodiff()).with_half(true);
@@ -62,13 +62,13 @@ impl Set {
 fn steps_with_gradients_beyond_the_range_are_left_out() {
     let set = Set::new();
     let Some((start, _)) = set.pass(0, LossScale::default()) else { return };
-    // Nothing changes, batch norm's statistics included, …
+    // With too large a scale nothing changes, not even batch norm's statistics, …
     let huge = LossScale::new(2f64.powi(40));
     let (unchanged, record) = set.pass(1, huge).unwrap();
     assert_eq!((record.left_out, record.loss_scale), (1, Some(2f64.powi(39))));
     assert!(unchanged == start && record.loss.is_finite());
     assert_eq!(record.gradient_norm, None);
-    // … until the scale suits.
+    // … until the scale is small enough.
     let (trained, record) = set.pass(40, huge).unwrap();
     assert!((10..40).contains(&record.left_out), "{record:?}");
     assert_eq!(record.loss_scale, Some(2f64.powi(40 - record.left_out as i32)));
@@ -82,14 +82,14 @@ fn a_loss_scale_changes_little_else() {
     let Some((small, _)) = set.pass(1, LossScale::new(64.0)) else { return };
     let (large, record) = set.pass(1, LossScale::new(512.0)).unwrap();
     assert_eq!(record.left_out, 0);
-    // The first step of Adam moves by the rate's size, whatever the gradient's: those of no use are
-    // close to 0.
-    let apart = small.iter().zip(&large).filter(|(a, b)| (*a - *b).abs() > 1e-4).count();
-    assert!(apart * 20 < small.len(), "{apart} of {}", small.len());
+    // Adam's first step moves each weight by the learning rate whatever the size of its gradient, so
+    // weights differ only if their gradients are close to 0.
+    let different = small.iter().zip(&large).filter(|(a, b)| (*a - *b).abs() > 1e-4).count();
+    assert!(different * 20 < small.len(), "{different} of {}", small.len());
 }
 
-/// A run in half precision of one part of all actions a step, with these weights of the tasks' losses,
-/// which their gradients have as a factor: what it printed, its exit status and its history.
+/// Runs in half precision with this weight of both tasks' losses, by which their gradients are
+/// multiplied; returns what the run prints to stderr, its exit status and its history.
 fn weighted(device: &str, weight: &str, epochs: &str) -> (String, Option<i32>, Vec<EpochRecord>) {
     let folder = TempDir::new().unwrap();
     let options = format!(
@@ -106,7 +106,7 @@ fn weighted(device: &str, weight: &str, epochs: &str) -> (String, Option<i32>, V
 #[test]
 fn a_run_that_trains_nothing_says_so_and_fails() {
     let Some(device) = adapter::name() else { return };
-    // Two steps an epoch, none of which counts.
+    // Two steps per epoch, all of which are left out.
     let (said, status, history) = weighted(device, "1e5", "2");
     assert_eq!((status, history.len()), (Some(1), 2), "{said}");
     for epoch in ["1", "2"] {
@@ -117,11 +117,11 @@ fn a_run_that_trains_nothing_says_so_and_fails() {
     assert_eq!(said.matches(", 2 steps left out").count(), 2, "{said}");
     let last = said.lines().last().unwrap();
     assert!(last.starts_with("error: nothing was trained: gradients were beyond"), "{said}");
-    assert!(last.contains("in each of the 4 steps") && last.contains("--precision f32"), "{said}");
+    assert!(last.contains("in all 4 steps") && last.contains("--precision f32"), "{said}");
     let norms = history.iter().map(|epoch| epoch.train.gradient_norm);
     assert_eq!(norms.collect::<Vec<_>>(), [None, None]);
 
-    // The smallest scale is one: no more steps are left out after it.
+    // The smallest scale is 1; at that scale no more steps are left out.
     let (said, status, history) = weighted(device, "1e7", "40");
     assert_eq!((status, history.len()), (Some(1), 8), "{said}");
     let last = said.lines().last().unwrap();
@@ -130,7 +130,7 @@ fn a_run_that_trains_nothing_says_so_and_fails() {
     }
 }
 
-/// Overflows in the middle of training cost their steps; the run goes on with a scale that suits.
+/// Overflows in the middle of training cost their steps; the run continues with a smaller scale.
 #[test]
 fn a_run_recovers_from_gradients_beyond_the_range() {
     let Some(device) = adapter::name() else { return };
@@ -146,7 +146,7 @@ fn a_run_recovers_from_gradients_beyond_the_range() {
     assert!(last.train.loss < first.train.loss, "{said}");
 }
 
-/// Checkpoints hold f32 and the loss scale; a run may go on in another precision.
+/// Checkpoints contain f32 and the loss scale; a run may be resumed in another precision.
 #[test]
 fn the_precision_may_change_when_a_run_is_resumed() {
     let Some(device) = adapter::name() else { return };
@@ -168,9 +168,9 @@ fn the_precision_may_change_when_a_run_is_resumed() {
     assert!(back.history[3].train.loss_scale.is_some());
 }
 
-/// The start of a run says how activations are stored; trained networks are evaluated in either way.
+/// The start of a run reports how activations are stored; networks can be evaluated in both precisions.
 #[test]
-fn the_program_says_and_takes_a_precision() {
+fn the_program_reports_and_accepts_a_precision() {
     let Some(device) = adapter::name() else { return };
     let folder = TempDir::new().unwrap();
     let config = with(&small_config(&folder), "--no-gradual-finetuning --epochs 1");

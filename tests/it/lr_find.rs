@@ -1,4 +1,4 @@
-//! The learning rate range test.
+//! The learning-rate range test.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use crate::common::data::small_set;
 use crate::common::program::{command, last_error, text};
 use crate::common::run::{small_config, with};
 
-/// Undisturbed.
+/// Runs the test without interruption.
 fn find(config: &Config, steps: usize, from: f64, to: f64) -> Result<LrCurve, TrainError> {
     lr_find(config, steps, from..=to, &AtomicBool::new(false), &mut |_: &Event| {})
 }
@@ -29,7 +29,7 @@ fn rates_rise_over_several_epochs_and_nothing_is_written() {
             heard.push(*done);
         }
     };
-    // An epoch has a few steps.
+    // An epoch has only a few steps, so the test takes several epochs.
     let curve = lr_find(&config, 20, 1e-6..=0.1, &AtomicBool::new(false), &mut observer).unwrap();
     assert_eq!(heard, (1..=20).collect::<Vec<_>>());
     assert_eq!((curve.points.len(), curve.end, curve.option), (20, LrEnd::Finished, "lr"));
@@ -42,13 +42,13 @@ fn rates_rise_over_several_epochs_and_nothing_is_written() {
     assert!((curve.points[0].smoothed - curve.points[0].loss).abs() < 1e-12);
     assert!(!config.run.save_dir.exists());
 
-    // The same again; what is trained shows in the losses.
+    // The test repeats exactly; the losses depend on what is trained.
     assert_eq!(find(&config, 20, 1e-6, 0.1).unwrap(), curve);
     let heads = find(&with(&config, "--gradual-finetuning"), 20, 1e-6, 0.1).unwrap();
     assert_eq!((heads.option, &heads.trained[..]), ("head-lr", &["heads".to_owned()][..]));
     assert!(heads.points[19].loss != curve.points[19].loss);
 
-    // All actions in each batch: no noise but of the dropout.
+    // All actions are in each batch, so dropout is the only noise.
     let curve = find(&with(&config, "--batch-size 12"), 40, 1e-5, 0.1).unwrap();
     let suggestion = curve.suggestion.expect("the loss falls clearly");
     assert!((3e-4..=3e-2).contains(&suggestion), "{suggestion}");
@@ -76,14 +76,14 @@ fn it_ends_when_the_loss_diverges_and_when_the_user_stops_it() {
 }
 
 #[test]
-fn a_range_that_makes_no_test_is_refused() {
+fn an_unusable_range_is_refused() {
     let folder = TempDir::new().unwrap();
     let config = small_config(&folder);
     for (steps, from, to, name) in
         [(19, 1e-7, 1.0, "steps"), (20, 0.0, 1.0, "from"), (20, 0.1, 0.1, "to")]
     {
         let error = find(&config, steps, from, to).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("--{name} ")), "{error}");
+        assert!(error.starts_with(&format!("{name} ")), "{error}");
     }
 }
 
@@ -120,7 +120,7 @@ fn program_draws_the_curve_and_suggests_a_rate() {
     assert!(points.iter().all(|point| point["loss"].as_f64().unwrap() > 0.0));
     assert!(folder.path().join("other.svg").exists());
 
-    // Before it trains.
+    // These are refused before training starts.
     for (out, reason) in [("x.png", "must end with .svg"), ("none/x.svg", "there is no folder")] {
         let output = run(&["--out", out]);
         assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
@@ -133,7 +133,7 @@ fn program_draws_the_curve_and_suggests_a_rate() {
 }
 
 #[test]
-fn the_picture_holds_what_it_is_given() {
+fn the_picture_shows_the_given_values() {
     let chart = LrChart {
         rates: vec![1e-6, 1e-4, 1e-2],
         losses: vec![2.0, 1.0, f64::INFINITY],

@@ -1,5 +1,5 @@
-//! What a machine may lack or limit: cores, a home folder, a folder for temporary files, a data set that
-//! can be written to.
+//! Restricted machines: few cores, no home folder, no folder for temporary files, a read-only data
+//! set.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -14,7 +14,7 @@ use crate::common::program::{command, text, train};
 use crate::common::skip::skip;
 
 #[test]
-fn the_cores_of_this_process_decide_threads_and_workers() {
+fn available_cores_determine_threads_and_workers() {
     let folder = TempDir::new().unwrap();
     let (data, save) = (folder.path().join("data"), folder.path().join("run"));
     small_set(&data);
@@ -33,7 +33,7 @@ fn the_cores_of_this_process_decide_threads_and_workers() {
     };
     let shown = text(&output.stderr);
     if !output.status.success() && shown.contains("affinity") {
-        return skip("core 0 is not for this process");
+        return skip("core 0 is not available to this process");
     }
     assert!(output.status.success(), "{shown}");
     assert!(shown.contains("CPU, 1 thread (cpu)"), "{shown}");
@@ -78,7 +78,7 @@ fn nothing_is_written_to_a_data_set() {
     evaluate.arg(&data).arg("--checkpoint").arg(save.join(checkpoint::BEST));
     let evaluated = evaluate.output().unwrap();
     assert!(evaluated.status.success(), "{}", text(&evaluated.stderr));
-    // A cache there costs a warning, a save-dir there is refused at the start.
+    // A cache there only causes a warning; a save-dir there is refused at the start.
     let cached = train(&data, &folder.path().join("other"), &["--epochs", "1", "--cache"])
         .arg(data.join("cache"))
         .output()

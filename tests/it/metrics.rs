@@ -40,8 +40,8 @@ fn golden_metrics() {
     }
 }
 
-/// The definitions on the pairs themselves, without a matrix: precision, recall, F1 as the
-/// harmonic mean, support.
+/// Computes precision, recall, F1 (their harmonic mean) and support from the pairs themselves,
+/// without a confusion matrix.
 fn by_definition(class: usize, pairs: &[(usize, usize)]) -> (f64, f64, f64, usize) {
     let count = |f: &dyn Fn(usize, usize) -> bool| pairs.iter().filter(|(l, p)| f(*l, *p)).count();
     let right = count(&|l, p| l == class && p == class) as f64;
@@ -60,7 +60,7 @@ fn random_pairs_agree_with_the_definitions() {
     for round in 0..400 {
         let classes = rng.random_range(1..10);
         let count = rng.random_range(1..60);
-        // Few of the classes, so that some are absent from labels, predictions or both.
+        // Only some of the classes, so that some are absent from labels, predictions or both.
         let (few, some) = (rng.random_range(1..=classes), rng.random_range(1..=classes));
         let pairs: Vec<(usize, usize)> =
             (0..count).map(|_| (rng.random_range(0..few), rng.random_range(0..some))).collect();
@@ -114,7 +114,7 @@ fn records_have_the_metrics_of_the_table() {
 }
 
 #[test]
-fn nothing_counted_gives_zeros() {
+fn an_empty_matrix_gives_zeros() {
     let matrix = ConfusionMatrix::new(4);
     let all =
         [matrix.accuracy(), matrix.balanced_accuracy(), matrix.f1_weighted(), matrix.f1_macro()];

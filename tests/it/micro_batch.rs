@@ -1,4 +1,5 @@
-//! Steps in micro-batches that fit the device's memory: what the options change, and what not.
+//! Steps in micro-batches that fit the device's memory: what the options change, and what they do
+//! not.
 
 use polyview::config::Config;
 use polyview::model::MemoryEstimate;
@@ -10,8 +11,8 @@ use crate::common::adapter;
 use crate::common::program::{Running, command, polyview, text};
 use crate::common::run::{run, saving_to, small_config, with, write_config};
 
-/// Two epochs of everything that trains, without phases.
-fn whole(folder: &TempDir, device: &str) -> Config {
+/// Returns a configuration that trains all layers for two epochs, without phases.
+fn two_epochs(folder: &TempDir, device: &str) -> Config {
     let options = format!("--no-gradual-finetuning --epochs 2 --lr 1e-3 --device {device}");
     with(&small_config(folder), &options)
 }
@@ -25,14 +26,14 @@ fn weights(config: &Config, name: &str) -> Vec<u8> {
 
 fn checkpointing_changes_no_bit(device: &str, precision: &str) {
     let folder = TempDir::new().unwrap();
-    let plain = with(&whole(&folder, device), &format!("--precision {precision}"));
+    let plain = with(&two_epochs(&folder, device), &format!("--precision {precision}"));
     let with = |options: &str, name: &str| weights(&with(&plain, options), name);
     let auto = weights(&plain, "auto");
     let whole = with("--gradient-checkpointing --micro-batch 1000", "all");
-    assert!(auto == whole, "{device}: checkpointing");
+    assert!(auto == whole, "{device}: checkpointing changes the weights");
     let one = with("--micro-batch 1", "one");
     let again = with("--gradient-checkpointing --micro-batch 1", "one-again");
-    assert!(one == again, "{device}: checkpointing of single clips");
+    assert!(one == again, "{device}: checkpointing changes the weights with single clips");
     assert!(one != auto, "{device}: the micro-batch has no effect");
 }
 
@@ -64,7 +65,7 @@ fn a_step_is_estimated_from_the_network() {
     // Twice the frames, twice the memory.
     let long = MemoryEstimate::training(&tiny, 1000, [8, 32, 48], StageSet::ALL, false).unwrap();
     assert!((long.clip as f64 / all.clip as f64 - 2.0).abs() < 0.1);
-    // What fits: by free memory, and by the largest binding.
+    // Clips that fit: limited by free memory, and by the largest binding.
     assert_eq!(all.clips(Some(all.fixed + 10 * all.clip), None), 8);
     assert_eq!(all.clips(None, Some(3 * all.widest)), 3);
     assert_eq!(all.clips(Some(0), None), 0);
@@ -72,7 +73,7 @@ fn a_step_is_estimated_from_the_network() {
 }
 
 #[test]
-fn the_start_reports_what_a_step_needs() {
+fn the_start_reports_the_memory_of_a_step() {
     let folder = TempDir::new().unwrap();
     let config = small_config(&folder);
     let root = config.data.dataset_root.to_str().unwrap();
@@ -84,7 +85,7 @@ fn the_start_reports_what_a_step_needs() {
     assert!(out.status.success(), "{said}");
     assert!(said.contains("2 of up to"), "{said}");
     assert!(said.contains("per clip and") && !said.contains("about 0"), "{said}");
-    // A clip beyond the device's largest buffer is refused before anything is decoded.
+    // A clip that exceeds the device's largest buffer is refused before anything is decoded.
     if adapter::name() == Some("wgpu:cpu") {
         let huge = ["--img-height", "1024", "--img-width", "1024", "--device", "wgpu:cpu"];
         let out = polyview(&[&args[..], &huge].concat());
@@ -94,8 +95,8 @@ fn the_start_reports_what_a_step_needs() {
     }
 }
 
-/// The estimate is held against the peak of the resident memory: what more clips per forward pass
-/// add to it. Bytes do not depend on how fast the machine is.
+/// Compares the estimate with the increase in peak resident memory from more clips per forward
+/// pass. Unlike time, memory does not depend on the speed of the machine.
 #[cfg(target_os = "linux")]
 #[test]
 fn the_estimate_is_near_the_measured_memory() {
@@ -123,6 +124,10 @@ fn the_estimate_is_near_the_measured_memory() {
         let measured = (peak(many, options) - peak(few, options)) / (many - few) as u64;
         let ratio = needs.clip as f64 / measured as f64;
         println!("{options}: estimated {} B, measured {measured} B, ratio {ratio:.2}", needs.clip);
-        assert!((0.7..1.6).contains(&ratio), "{options}: {} for {measured} bytes", needs.clip);
+        assert!(
+            (0.7..1.6).contains(&ratio),
+            "{options}: estimated {} B, measured {measured} B",
+            needs.clip
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! What is possible but hardly meant: a folder in the wrong place, a window that no clip reaches, a run under
-//! another name, clips that are left out.
+//! Input that is valid but probably a mistake: the wrong folder, a window that no clip reaches, a
+//! renamed run, clips that are left out.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::common::data::small_set;
 use crate::common::program::{command, last_error, polyview, text, train};
 
 #[test]
-fn the_folder_of_one_split_is_no_data_set() {
+fn the_folder_of_one_split_is_not_a_data_set() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     small_set(&data);
@@ -25,7 +25,7 @@ fn the_folder_of_one_split_is_no_data_set() {
         assert!(error.contains(why), "{error}");
         assert!(!save.exists());
     }
-    // The same folders may be meant as classes.
+    // With --format folders, the same folders are classes.
     let split = split.to_str().unwrap();
     let output = polyview(&["check-data", "--format", "folders", "--dataset-root", split]);
     assert!(text(&output.stdout).contains("action_0"), "{}", text(&output.stderr));
@@ -44,10 +44,10 @@ fn a_window_that_no_clip_reaches_is_refused() {
     let why = "train split: the window begins at frame 12, and every clip ends before it, such as ";
     assert!(error.contains(why) && error.contains("with 12 frames; give an earlier"), "{error}");
     assert!(!save.exists());
-    // One frame of the clips is enough, and so is one clip.
+    // One frame within the window is enough, and so is one such clip.
     let one = run(&["--start-frame", "11", "--end-frame", "20", "--epochs", "1"]);
     assert!(one.status.success(), "{}", text(&one.stderr));
-    // A network may have seen longer clips than it is to predict.
+    // A network may have been trained on longer clips than those that it predicts.
     let action = data.join("mvfouls/test/action_0");
     let mut predict = command(&["predict", "--device", "cpu", "--start-frame", "30"]);
     predict.args(["--end-frame", "40", "--checkpoint"]).arg(save.join("best.safetensors"));
@@ -57,7 +57,7 @@ fn a_window_that_no_clip_reaches_is_refused() {
 }
 
 #[test]
-fn a_run_under_another_name_does_not_begin_anew() {
+fn a_renamed_run_does_not_start_over() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     small_set(&data);
@@ -78,7 +78,7 @@ fn a_run_under_another_name_does_not_begin_anew() {
         assert!(error.contains("--resume auto") && error.ends_with(&advice), "{error}");
         assert!(!before.exists());
     }
-    // As it says; and a folder that is named is meant.
+    // Following the advice works, and a folder given explicitly is used.
     let output = resume(folder.path(), "after/config.toml", &["--save-dir", "after"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let output = resume(folder.path(), "after/config.toml", &["--save-dir", "new"]);
@@ -87,7 +87,7 @@ fn a_run_under_another_name_does_not_begin_anew() {
 }
 
 #[test]
-fn folders_beside_the_clips_of_an_action_are_named() {
+fn folders_beside_the_clips_of_an_action_are_reported() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     small_set(&data);
@@ -105,7 +105,7 @@ fn folders_beside_the_clips_of_an_action_are_named() {
     assert!(shown.contains("the folders of clips in it are left out: "), "{shown}");
     assert!(shown.contains("action_0 and 15 more"), "{shown}");
     assert!(!text(&predict(&split.join("action_0")).stderr).contains("left out"));
-    // Names do not control the terminal.
+    // Control characters in names do not reach the terminal.
     #[cfg(unix)]
     {
         let named = folder.path().join("a\x1b[31m\nb");

@@ -38,7 +38,7 @@ fn tiny_backbone_has_its_stated_size() {
 }
 
 #[test]
-fn a_batch_gives_what_its_actions_give_alone() {
+fn a_batch_gives_the_same_logits_as_its_actions_alone() {
     let device = Device::flex();
     for attention in [true, false] {
         let net = ModelConfig { attention, ..tiny() }.init(3, &device);
@@ -60,7 +60,7 @@ fn a_batch_gives_what_its_actions_give_alone() {
 }
 
 #[test]
-fn the_order_of_views_does_not_matter_and_shares_sum_to_one() {
+fn the_order_of_views_does_not_matter_and_weights_sum_to_one() {
     let device = Device::flex();
     let net = tiny().init(5, &device);
     let clips = unit_tensor("order", [3, 3, 4, 20, 24], &device);
@@ -71,12 +71,12 @@ fn the_order_of_views_does_not_matter_and_shares_sum_to_one() {
     }
     let prediction = net.forward(clips, &ViewLayout::new(vec![1, 2]), None);
     let weights = values(prediction.view_weights);
-    assert_eq!(weights[1], 0.0, "an absent view has no share");
+    assert_eq!(weights[1], 0.0, "an absent view has weight 0");
     assert!((weights[0] - 1.0).abs() < 1e-6 && (weights[2] + weights[3] - 1.0).abs() < 1e-6);
 }
 
 #[test]
-fn the_same_seed_is_the_same_network_and_another_is_not() {
+fn the_seed_determines_the_network() {
     let device = Device::flex();
     let config = tiny();
     let dict = |seed| state_dict::collect_net(&config.init(seed, &device), &config).unwrap();
@@ -85,7 +85,7 @@ fn the_same_seed_is_the_same_network_and_another_is_not() {
 }
 
 #[test]
-fn dropout_keeps_the_mean_and_repeats_with_its_step() {
+fn dropout_keeps_the_mean_and_is_determined_by_the_step() {
     let device = Device::flex();
     let ones = || Tensor::<2>::ones([64, 256], &device);
     let names: Vec<String> = (0..64).map(|action| action.to_string()).collect();
@@ -105,7 +105,7 @@ fn dropout_keeps_the_mean_and_repeats_with_its_step() {
 #[test]
 fn dropout_of_an_action_is_the_same_in_any_batch() {
     let device = Device::flex();
-    // A name with a mark is of an action that the pass has read before.
+    // A `+` in a name means that the pass has read the action before.
     let run = |names: &[&str], rows: &[usize], layer, of: Range<usize>| {
         let earlier: Vec<usize> = names.iter().map(|name| name.matches('+').count()).collect();
         let names: Vec<String> = names.iter().map(|name| name.replace('+', "")).collect();
@@ -114,12 +114,12 @@ fn dropout_of_an_action_is_the_same_in_any_batch() {
         values(dropout(ones, 0.5, DropoutLayer(layer), rows, Some(&masks)))
     };
     let all = run(&["a", "b", "a+", "c"], &[2, 1, 2, 3], 0, 0..4);
-    // Alone, behind others, in part of a batch.
+    // Alone, after others, in part of a batch.
     assert_eq!(all[..80], run(&["a"], &[2], 0, 0..1));
     assert_eq!(all[80..120], run(&["c", "b"], &[3, 1], 0, 0..2)[120..]);
     assert_eq!(all[120..], run(&["a", "b", "a+", "c"], &[2, 3], 0, 2..4));
     assert_eq!(all[120..200], run(&["a+", "a"], &[2, 2], 0, 0..2)[..80]);
-    // Its views, the second time that a pass reads it, and another layer have masks of their own.
+    // Each view, each reading of the action within a pass, and each layer has its own mask.
     assert_ne!(all[..40], all[40..80]);
     assert_ne!(all[..80], all[120..200]);
     assert_ne!(all[..80], run(&["a"], &[2], 1, 0..1));
@@ -198,7 +198,7 @@ fn pretrained_weights_load_by_torchvisions_names() {
         fill::signed("stem.0.weight", count, 0.1)
     );
 
-    // One is missing, one is unexpected.
+    // One tensor is missing, one is unexpected.
     tensors.retain(|(name, ..)| name != "layer1.0.conv1.0.weight");
     tensors.push(("layer9.weight".into(), vec![1], vec![0.0]));
     write_weights(&path, &tensors);
@@ -265,7 +265,7 @@ fn pth_files_are_read_without_python() {
     assert_eq!(report.loaded, 1);
     assert!(report.missing.iter().any(|name| name == "backbone.stem.1.weight"), "{report:?}");
 
-    // Within a checkpoint, as torchvision's reference scripts write it.
+    // Nested in a checkpoint, as torchvision's reference scripts write it.
     let within = read_weights(&path.with_file_name("model.pth")).unwrap();
     assert_eq!(within.keys().collect::<Vec<_>>(), ["stem.0.weight"]);
     assert_eq!(within["stem.0.weight"].clone(), weights["stem.0.weight"]);
@@ -279,7 +279,7 @@ fn pth_files_are_read_without_python() {
 }
 
 #[test]
-fn clips_are_normalised_as_torchvision_has_it() {
+fn clips_are_normalised_as_in_torchvision() {
     let mut devices = vec![("cpu", Device::flex())];
     devices.extend(adapter::device().map(|device| ("wgpu", device)));
     for (label, device) in devices {

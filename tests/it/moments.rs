@@ -1,4 +1,5 @@
-//! The statistics that a convolution gives with its output, and the normalisation that takes them.
+//! Batch statistics that a convolution computes together with its output, and the batch norm that
+//! uses them.
 
 use burn::tensor::{Device, Tensor, TensorData};
 use polyview::conv::testing::{distinct_variants, forward_with_moments_on};
@@ -11,8 +12,8 @@ use rand_chacha::ChaCha8Rng;
 use crate::common::adapter;
 use crate::common::tensors::{uniform, values};
 
-/// Mean and sum of squared deviations of each slice of each channel of `[N, C, T, H, W]`, in the
-/// order in which the kernels have them.
+/// Returns the mean and the sum of squared deviations of each slice of each channel of
+/// `[N, C, T, H, W]`, in the kernels' order.
 fn exact(y: &[f32], shape: [usize; 5], slice: usize) -> Vec<[f64; 2]> {
     let [n, channels, t, h, w] = shape;
     let plane = t * h * w;
@@ -29,8 +30,8 @@ fn exact(y: &[f32], shape: [usize; 5], slice: usize) -> Vec<[f64; 2]> {
     all
 }
 
-/// Every tile that gives them, on shapes that fill no tile evenly; far from zero a sum of squares
-/// alone would lose all digits.
+/// Tests every tile that computes moments, on shapes that fill no tile evenly. The values are far
+/// from zero, where a plain sum of squares would lose all digits.
 #[test]
 fn moments_of_a_convolution_agree_with_f64() {
     let Some(device) = adapter::device() else { return };
@@ -49,7 +50,7 @@ fn moments_of_a_convolution_agree_with_f64() {
         shape(1, [1, 1], [1, 1, 1], [1; 3], [1; 3], [0; 3]),
         shape(2, [6, 70], [3, 8, 8], [3, 1, 1], [1; 3], [1, 0, 0]),
         shape(2, [8, 45], [2, 13, 20], [1; 3], [2, 2, 2], [0; 3]),
-        // So few channels that a step takes them from a table, which is split no further.
+        // So few channels that they are read through a table, which is split no further.
         shape(2, [3, 50], [1, 12, 12], [1, 3, 3], [1, 2, 2], [0, 1, 1]),
     ];
     let limits = |limits| DeviceLimits { software: false, ..limits };
@@ -65,7 +66,7 @@ fn moments_of_a_convolution_agree_with_f64() {
         for variant in variants.into_iter().map(Some).chain([None]) {
             let operands = [&x, &w].map(Tensor::clone);
             let run = || forward_with_moments_on(limits, variant, &shape, operands.clone());
-            // Sums that are split give none.
+            // Plans with split sums compute no moments.
             let Some((y, moments, slice)) = run().unwrap().unwrap() else { continue };
             let (y, moments) = (values(y), values(moments));
             let want = exact(&y, shape.y(), slice);
@@ -78,18 +79,19 @@ fn moments_of_a_convolution_agree_with_f64() {
                 assert!(errors[1] < 1e-4 * spread, "{shape:?}, {variant:?}: {got:?}, {want:?}");
             }
             let (_, again, _) = run().unwrap().unwrap().unwrap();
-            assert_eq!(values(again), moments, "{shape:?}, {variant:?}: other bits");
+            assert_eq!(values(again), moments, "{shape:?}, {variant:?}: bits differ");
             given += 1;
             sliced += usize::from(want.len() > shape.out_channels);
         }
     }
     assert!(
         given >= 20 && sliced >= 5,
-        "{given} plans gave moments, {sliced} of them several parts"
+        "{given} plans computed moments, {sliced} of them in several parts"
     );
 }
 
-/// The normalisation gives the same, whoever computed the statistics, from few parts and from many.
+/// Checks that the batch norm gives the same results with given moments, of few parts or many, as
+/// with the statistics that it computes itself.
 #[test]
 fn norm_takes_moments() {
     let mut rng = ChaCha8Rng::seed_from_u64(32);

@@ -1,4 +1,4 @@
-//! Names that turn the text around them round, or that end its lines.
+//! Names that reverse the direction of the text around them, or that contain line breaks.
 
 use std::fs;
 
@@ -9,12 +9,12 @@ use crate::common::data::small_set;
 use crate::common::program::{command, text, train};
 
 #[test]
-fn evaluate_shows_names_as_they_are_and_what_is_undefined_as_a_dash() {
+fn evaluate_escapes_names_and_shows_undefined_values_as_a_dash() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     small_set(&data);
     let schema = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/mvfoul.toml"));
-    // All classes of actions.
+    // All action classes.
     let schema = schema.unwrap();
     let names = ["Standing tackling", "Tackling", "Holding", "Pushing", "Challenge", "Dive"];
     let names = [&names[..], &["High leg", "Elbowing"]].concat();

@@ -1,4 +1,4 @@
-//! The fused normalisation on every device against plain f64, and frozen in a network.
+//! Tests of the fused batch norm on every device against plain f64, and frozen in a network.
 
 mod across;
 mod relu;
@@ -27,7 +27,7 @@ struct Case {
     residual: Option<Vec<f32>>,
     relu: bool,
     dy: Vec<f32>,
-    /// Given statistics, or the batch's own.
+    /// Running mean and variance; without them, the batch's own statistics are used.
     running: Option<[Vec<f32>; 2]>,
 }
 
@@ -44,7 +44,7 @@ impl Case {
         };
         let [t, h, w] = match round % 10 {
             0 => [1, 3, 4],
-            // More than one share of a plane, and chunks in two images.
+            // Planes that take more than one workgroup, and chunks that span two images.
             1 => [4, 30, rng.random_range(20..40)],
             2 => [1; 3],
             // Planes of thousands of elements that are no multiple of 4.
@@ -71,18 +71,19 @@ impl Case {
         }
     }
 
-    /// With values of x, the residual and dy that f16 has.
+    /// Rounds x, the residual and dy to values that f16 can represent.
     fn in_half(self) -> Self {
         let residual = self.residual.as_deref().map(rounded);
         Self { x: rounded(&self.x), dy: rounded(&self.dy), residual, ..self }
     }
 
-    /// With activations in half precision or in f32.
+    /// Returns the results of the fused batch norm, with activations in half precision or in f32.
     fn ours(&self, device: &Device, half: bool) -> Results<f32> {
         self.by(device, half, &|x, affine, after| (by_batch(x, None, affine, after), ())).0
     }
 
-    /// The same with another way to normalise by the batch, which may tell more.
+    /// Like [`Self::ours`], but normalises with `by_batch`, which may also return additional
+    /// results.
     fn by<T: Default>(
         &self,
         device: &Device,
@@ -147,17 +148,18 @@ impl Case {
         for ((&name, got), want) in NAMES.iter().zip(got).zip(&self.exact(&got[0])) {
             assert_eq!(got.len(), want.len(), "{name}");
             let largest = want.iter().fold(if few { 1.0f64 } else { 1e-30 }, |m, v| m.max(v.abs()));
-            // These are rounded, to either neighbour; nothing else is.
+            // Only these are rounded, to either neighbour.
             let rounded = half && ["y", "dx", "d residual"].contains(&name);
             let tolerance = if rounded { tolerance + 1e-3 } else { tolerance };
             for (&got, &want) in got.iter().zip(want) {
                 let error = (f64::from(got) - want).abs() / largest;
-                assert!(error <= tolerance, "{name} of {:?}: {got} for {want}", self.shape);
+                assert!(error <= tolerance, "{name} of {:?}: {got} instead of {want}", self.shape);
             }
         }
     }
 
-    /// The mask of the ReLU is taken from `y`: a value next to zero may fall on either side.
+    /// Computes the results in f64. The ReLU's mask is taken from `y`, since a value next to zero
+    /// may fall on either side.
     fn exact(&self, y: &[f32]) -> Results<f64> {
         let [batch, channels, t, h, w] = self.shape;
         let plane = t * h * w;
@@ -216,7 +218,7 @@ fn agrees(device: &Device, half: bool) {
         let case = Case::random(&mut rng, round);
         let case = if half { case.in_half() } else { case };
         let autodiff = device.clone().autodiff();
-        // (Recomputation must find what it needs.)
+        // With gradient checkpointing, recomputation must find the tensors that it needs.
         let autodiff = if round % 2 == 0 { autodiff } else { autodiff.gradient_checkpointing() };
         let got = case.ours(&autodiff, half);
         case.check(&got, round, half);
@@ -244,8 +246,8 @@ fn norm_in_half_precision_agrees_with_f64_on_wgpu() {
     with_limits(|limits| DeviceLimits { shader_f16: false, ..limits }, || agrees(&device, true));
 }
 
-/// Stages that train below and between frozen ones get the gradients that Burn's own operations
-/// give them.
+/// Checks that trainable stages below and between frozen ones get the same gradients as with Burn's
+/// own operations.
 #[test]
 fn norm_frozen_lets_gradients_through() {
     for device in [Some(Device::flex()), adapter::device()].into_iter().flatten() {
@@ -275,7 +277,7 @@ fn norm_frozen_lets_gradients_through() {
     }
 }
 
-/// Many layers of different sizes, in more launches than one.
+/// Updates many layers of different sizes, which takes more than one launch.
 #[test]
 fn norm_updates_running_statistics() {
     const CHANNELS: [usize; 12] = [1, 5, 64, 300, 45, 144, 63, 65, 2, 512, 7, 64];
@@ -284,7 +286,7 @@ fn norm_updates_running_statistics() {
     let devices = [Some(Device::flex()), adapter::device()];
     for device in devices.into_iter().flatten() {
         let unbiased = |layer: usize| 1.25 + layer as f64 / 8.0;
-        // Running mean and variance, the batch's.
+        // Running mean and variance, then the batch's.
         let given = CHANNELS.map(|channels| {
             [[2.0, 0.5], [0.5, 1.0], [2.0, 0.5], [0.5, 1.0]]
                 .map(|[spread, centre]| uniform(&mut rng, channels, spread, centre))
@@ -298,7 +300,8 @@ fn norm_updates_running_statistics() {
                 Running { running: [a, b], batch: [c, d], unbiased: unbiased(index) }
             };
             let next = blend(given[..count].iter().enumerate().map(layer).collect(), MOMENTUM);
-            // The results are used as tensors are: as operands of the next blend, and of Burn's.
+            // The results must work as any tensor: as operands of the next blend, and of Burn's
+            // operations.
             let again = next.iter().cloned().enumerate().map(|(index, next)| Running {
                 running: next.each_ref().map(|tensor| tensor.clone()),
                 batch: next.map(|tensor| tensor.mul_scalar(1.0)),
@@ -317,7 +320,7 @@ fn norm_updates_running_statistics() {
         };
         for count in [0, 1, 7, CHANNELS.len()] {
             let autodiff = device.clone().autodiff();
-            // For each way the next values, then those after a second update.
+            // For each variant, the values after the first update, then those after the second.
             let all: [[Vec<[Vec<f32>; 2]>; 2]; 3] =
                 [run(&device, count), run(&autodiff, count), with_stock(|| run(&device, count))];
             for [next, again] in all {
@@ -339,10 +342,10 @@ fn norm_updates_running_statistics() {
     }
 }
 
-/// The gradient is let through exactly where the output is positive, whatever the mask is taken
-/// from: values that the ReLU meets at 0 included.
+/// Checks that the gradient passes exactly where the output is positive, whatever the mask is
+/// computed from, including where the ReLU's input is 0.
 #[test]
-fn norm_mask_is_that_of_the_output() {
+fn norm_mask_matches_the_output() {
     let mut rng = ChaCha8Rng::seed_from_u64(22);
     for device in [Some(Device::flex()), adapter::device()].into_iter().flatten() {
         let device = device.autodiff();
@@ -374,12 +377,12 @@ fn norm_mask_is_that_of_the_output() {
             let other =
                 whole(uniform(&mut rng, count, 1.0, 0.0).into_iter().map(f32::round).collect());
             let after = if residual { After::AddRelu(other.clone()) } else { After::Relu };
-            // Without γ nothing but β, and where β is 0 nothing at all, is above 0.
+            // Where γ is 0 the normalised value is β, so that with β = 0 it is exactly 0.
             for (gamma, beta) in [(1.0, 0.0), (-0.7, 0.25), (0.0, 0.0), (0.0, 0.5)] {
                 let beta = channel(beta);
                 let affine = Affine { gamma: channel(gamma), beta: beta.clone(), epsilon: EPSILON };
                 let y = by_batch(x.clone(), None, affine, after.clone()).output;
-                // dy differs from value to value, so that a sum shows what it is of.
+                // dy differs between elements, so that a sum shows which ones it contains.
                 let dy: Vec<f32> = uniform(&mut rng, count, 1.0, 3.0);
                 let grads = y.clone().mul(whole(dy.clone())).sum().backward();
                 let open: Vec<f64> = values(y.inner())
@@ -399,7 +402,7 @@ fn norm_mask_is_that_of_the_output() {
                         (0..n).flat_map(|image| &open[of(image)..of(image) + plane]).sum();
                     // A value on the wrong side would change the sum by at least 2.
                     let error = (f64::from(got) - want).abs();
-                    assert!(error < 0.1 + 1e-5 * want, "{shape:?}: {got} for {want}");
+                    assert!(error < 0.1 + 1e-5 * want, "{shape:?}: {got} instead of {want}");
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Names that are not UTF-8, which Unix allows, in every place where a file or folder is named.
+//! Names that are not UTF-8, which Unix allows, wherever a file or folder can be given.
 #![cfg(unix)]
 
 use std::ffi::{OsStr, OsString};
@@ -14,14 +14,15 @@ use crate::common::data::small_set;
 use crate::common::program::{command, polyview, text, train};
 use crate::common::skip::skip;
 
-/// A name with bytes that are no character.
+/// Returns a name with bytes that are not UTF-8, followed by a suffix.
 fn odd(ending: &str) -> OsString {
     let mut name = OsStr::from_bytes(b"n\xff\xc3(").to_owned();
     name.push(ending);
     name
 }
 
-/// A data set in a folder of such a name; `None` where the file system refuses it.
+/// Creates a data set in a folder with such a name; returns `None` where the file system refuses
+/// it.
 fn odd_set() -> Option<(TempDir, PathBuf)> {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join(odd(""));
@@ -31,7 +32,7 @@ fn odd_set() -> Option<(TempDir, PathBuf)> {
             Some((folder, data.join("set")))
         }
         Err(error) => {
-            skip(format_args!("this file system has no names that are not UTF-8: {error}"));
+            skip(format_args!("this file system refuses names that are not UTF-8: {error}"));
             None
         }
     }
@@ -68,7 +69,7 @@ fn a_run_is_trained_repeated_and_resumed() {
     by_name.arg(save.join(checkpoint::CONFIG)).arg(joined);
     assert!(text(&ran(by_name.output().unwrap()).stderr).contains("epoch 3/3"));
 
-    // Underscores in front of such a value.
+    // An option name with underscores in front of such a value.
     let mut save_dir = OsString::from("--save_dir=");
     save_dir.push(at("-other"));
     let mut other = train(&data, Path::new("unused"), &["--epochs", "1", "--pretrained"]);
@@ -120,7 +121,7 @@ fn every_command_prints_and_writes_them() {
 }
 
 #[test]
-fn where_text_belongs_they_are_refused_in_one_line() {
+fn options_that_take_text_refuse_them_in_one_line() {
     for option in ["--lr", "--device"] {
         let mut train = command(&["train", "--dataset-root", "data", option]);
         let output = train.arg(odd("")).output().unwrap();

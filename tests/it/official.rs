@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::common::reference::{self, counts, entries, field, named, nullable, text};
 
-/// The number with nine significant digits, as the golden files have it.
+/// Rounds to nine significant digits, as in the golden files.
 fn nine_digits(value: f64) -> f64 {
     format!("{value:.8e}").parse().unwrap()
 }
@@ -71,7 +71,8 @@ fn file(entries: &[(&str, Value)]) -> Value {
     json!({"Set": "test", "Actions": actions})
 }
 
-/// Offence/severity and action of one action.
+/// Evaluates one action: returns the number of correct offence/severity pairs and of correct action
+/// classes.
 fn one(truth: Value, prediction: Value) -> (u64, u64) {
     let evaluation = evaluate(&file(&[("a", truth)]), &file(&[("a", prediction)]));
     assert!(evaluation.official.is_ok(), "{:?}", evaluation.official);
@@ -79,7 +80,7 @@ fn one(truth: Value, prediction: Value) -> (u64, u64) {
 }
 
 #[test]
-fn each_quirk_by_itself() {
+fn each_quirk_alone() {
     let dive = |offence, severity| entry("Dive", offence, severity);
     // The prediction must repeat the original offence, whatever it means.
     assert_eq!(one(dive("Between", ""), dive("Offence", "1.0")), (0, 1));
@@ -88,12 +89,12 @@ fn each_quirk_by_itself() {
     let clean = |offence| entry("Pushing", offence, "");
     assert_eq!(one(clean("No Offence"), clean("No offence")), (0, 1));
     assert_eq!(one(clean("No Offence"), clean("No Offence")), (1, 1));
-    // A Dive wants 1.0 and counts in the class that is annotated.
+    // A Dive requires severity 1.0 and counts in the annotated class.
     assert_eq!(one(dive("Offence", "3.0"), dive("Offence", "3.0")), (0, 1));
     let card =
         evaluate(&file(&[("a", dive("Offence", "3.0"))]), &file(&[("a", dive("Offence", "1.0"))]));
     assert_eq!(card.offence_severity.correct, [0, 0, 1, 0]);
-    // A clean action wants no severity, whatever is annotated.
+    // An action without offence requires an empty severity, whatever is annotated.
     let annotated = entry("Holding", "No offence", "4.0");
     assert_eq!(one(annotated.clone(), entry("Holding", "No offence", "")), (1, 1));
     assert_eq!(one(annotated, entry("Holding", "No offence", "4.0")), (0, 1));
@@ -143,12 +144,12 @@ fn where_it_raises() {
         raises(&truth, &file(&[("a", no_severity.clone())])),
         missing("predictions", "Severity")
     );
-    // Read only where the offence agrees.
+    // The severity is read only if the offence agrees.
     let other = json!({"Action class": "Tackling", "Offence": "No offence"});
     assert!(evaluate(&truth, &file(&[("a", other)])).official.is_ok());
     let no_class = json!({"Offence": "Offence", "Severity": "1.0"});
     assert_eq!(raises(&truth, &file(&[("a", no_class)])), missing("predictions", "Action class"));
-    // The annotations' keys are read even in an action that is left out.
+    // The annotations' keys are read even of an action that is skipped.
     let bare = json!({"Action class": "", "Offence": "Offence"});
     assert_eq!(raises(&file(&[("a", bare)]), &file(&[])), missing("annotations", "Severity"));
     let file_of = |file| OfficialError::NotAnObject { file, id: id.clone() };
@@ -162,7 +163,8 @@ fn where_it_raises() {
     let null = json!({"Action class": null, "Offence": "Offence", "Severity": "1.0"});
     assert_eq!(raises(&file(&[("a", null)]), &file(&[])), unknown);
 
-    // The first exception is the one that the evaluator shows; the rest counts without it.
+    // The first exception is the one that the evaluator shows; the other scores are computed
+    // without it.
     let truth = file(&[("b", entry("Kicking", "Offence", "1.0")), ("a", good()), ("c", good())]);
     let predictions = file(&[("a", good()), ("c", no_severity)]);
     let evaluation = evaluate(&truth, &predictions);
@@ -188,8 +190,8 @@ fn notes_say_why() {
     assert!(nothing.over_occurring.named().iter().all(|(_, value)| value.is_nan()));
 }
 
-/// The evaluator's definition, once more and differently: per action the list of questions that
-/// rules 1 to 7 ask, then the figures straight from the list of answers.
+/// A second, independent implementation of the evaluator's definition: one answer per action by
+/// rules 1 to 7, then the scores directly from the list of answers.
 mod definition {
     use super::*;
 
@@ -216,7 +218,7 @@ mod definition {
             if rule_1.contains(&true) {
                 continue;
             }
-            // Rules 2 and 3 as a table of all that counts.
+            // Rules 2 and 3 as a table of all values that count.
             let pair = match (no_offence, o.as_str(), s.as_str()) {
                 (true, ..) => "No offence",
                 (_, "Offence" | "" | "Between", "1.0" | "" | "2.0" | "4.0") => "Offence + No card",
@@ -291,7 +293,7 @@ fn random_files_agree_with_the_definition() {
     let odd = [json!(null), json!(1.0), json!(true), json!(["Offence"]), json!("Dont know")];
     let (mut numbers, mut nans, mut errors) = (0, 0, 0);
     for round in 0..3000 {
-        // A single class at times, all of them at others; mostly regular values, or any.
+        // Sometimes only some of the classes, otherwise all; only regular values, or any.
         let few = if rng.random_bool(0.5) { 8 } else { rng.random_range(1..8) };
         let regular = rng.random_bool(0.5);
         let quirk = if rng.random_bool(0.3) { 0.02 } else { 0.0 };
@@ -308,7 +310,7 @@ fn random_files_agree_with_the_definition() {
                         true => pick(&mut rng, &odd),
                         false => pick(&mut rng, words),
                     };
-                    // The annotations always have all keys; where not is another test's.
+                    // The annotations always have all keys; another test covers missing ones.
                     if side == 0 || !rng.random_bool(quirk / 4.0) {
                         entry.insert(key.to_owned(), value);
                     }
@@ -336,7 +338,7 @@ fn random_files_agree_with_the_definition() {
         if official.leaderboard_value.is_nan() {
             nans += 1;
         } else {
-            // Where the official figures are numbers, the others are the same ones.
+            // Where the official scores are numbers, the others equal them.
             assert_eq!(official, over_occurring);
             numbers += 1;
         }
@@ -370,13 +372,13 @@ fn predictions_in_the_official_format() {
 }
 
 #[test]
-fn right_labels_written_and_evaluated_are_perfect() {
+fn correct_labels_written_and_evaluated_are_perfect() {
     let schema = Schema::mvfoul().unwrap();
     let labels: Vec<(String, Vec<usize>)> =
         (0..32).map(|k| (k.to_string(), vec![k % 4, k / 4])).collect();
     let pairs = || labels.iter().map(|(id, labels)| (id.as_str(), labels.as_slice()));
     let file = write_predictions(&schema, "test", pairs()).unwrap();
-    // The regular entries are their own annotations, dives with a card excepted.
+    // Read as annotations, the entries are all correct, except for dives with a card.
     let evaluation = evaluate(&file, &file);
     assert_eq!(evaluation.action.correct, [4; 8]);
     assert_eq!(evaluation.offence_severity.correct, [8, 8, 7, 7]);

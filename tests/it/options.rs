@@ -1,4 +1,5 @@
-//! The command line's options: each one reaches the configuration, each rule refuses.
+//! Command-line options: each one reaches the configuration, and each rule refuses what violates
+//! it.
 
 use polyview::cli::train_config;
 use polyview::config::Config;
@@ -8,7 +9,7 @@ use crate::common::program::{polyview, text};
 
 use crate::common::run::with;
 
-/// What a command line resolves to, beside a data set.
+/// Resolves a command line, to which a data set is added.
 fn resolve(args: &[&str]) -> Result<Config, String> {
     train_config(["--dataset-root", "data"].iter().chain(args))
 }
@@ -17,7 +18,7 @@ fn table(config: &Config) -> Table {
     Table::try_from(config).unwrap()
 }
 
-/// Every option with a value that is not its default, and what it becomes.
+/// Returns every option with a non-default value, and the value that it has in the configuration.
 fn options() -> Vec<(&'static str, &'static str, Value)> {
     let text = |text: &str| Value::String(text.to_owned());
     vec![
@@ -142,7 +143,7 @@ fn every_option_reaches_the_configuration_and_nothing_else_changes() {
                 assert!(*other == field || plain.get(other) == Some(value), "{name} sets {other}");
             }
             assert_ne!(plain.get(&field), Some(&expected), "{name}: the test proves nothing");
-            // A file says the same.
+            // The same option in a file has the same effect.
             let file = Table::from_iter([
                 ("dataset-root".to_owned(), "data".into()),
                 (field.clone(), expected.clone()),
@@ -182,7 +183,7 @@ fn defaults_are_the_specified_ones() {
     let flat = resolve(&["--no-gradual-finetuning"]).unwrap();
     assert_eq!((flat.total_epochs(), flat.patience()), (50, 10));
     assert_eq!(resolve(&["--test-run"]).unwrap().total_epochs(), 1);
-    // A switch that is on may be given, and the last one counts.
+    // A switch that is on by default may be given, and the last occurrence wins.
     assert!(resolve(&["--gradual-finetuning"]).unwrap().freezing.gradual_finetuning);
     let last = ["--no-gradual-finetuning", "--gradual_finetuning"];
     assert!(resolve(&last).unwrap().freezing.gradual_finetuning);
@@ -202,7 +203,7 @@ fn shortcuts_stand_for_several_options() {
     ])
     .unwrap();
     assert_eq!(simple, spelled);
-    // What is spelled out beside it wins.
+    // An option that is given explicitly wins over the shortcut.
     let mixed = resolve(&["--simple-training", "--label-smoothing", "0.3"]).unwrap();
     assert_eq!(mixed, with(&simple, "--label-smoothing 0.3"));
     let mixed = resolve(&["--simple-training", "--extreme-augmentation"]).unwrap();
@@ -316,6 +317,7 @@ fn invalid_options_are_refused_with_a_remedy() {
         (&["--progressive-start-factor", "0.1"], &["--progressive-start-factor"]),
         (&["--progressive-end-factor", "inf"], &["--progressive-end-factor"]),
         (&["--main-task-weights", "1", "-1"], &["--main-task-weights -1"]),
+        (&["--tasks", "b", "a", "a"], &["--tasks b a a", "a is named twice"]),
         (&["--main-task-weights", "0", "0"], &["--main-task-weights", "above 0"]),
         (&["--optimizer", "lion"], &["lion", "adamw, adam, sgd"]),
         (&["--scheduler", "linear"], &["linear", "cosine, cosine_step, onecycle, step"]),
@@ -325,12 +327,12 @@ fn invalid_options_are_refused_with_a_remedy() {
         (&["--augmentation-strength", "x"], &["none, mild, moderate, aggressive, extreme"]),
         (&["--early-stopping-patience", "x"], &["must be auto or a whole number"]),
     ] {
-        let error = resolve(args).expect_err(&format!("{args:?} was taken"));
+        let error = resolve(args).expect_err(&format!("{args:?} was accepted"));
         for word in words {
             assert!(error.contains(word), "{args:?}: {word:?} is not in {error}");
         }
     }
-    // The same words in a file.
+    // The same in a file.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("c.toml");
     for (text, words) in [
@@ -366,7 +368,7 @@ fn rules_that_need_the_schema() {
     refuse(&["--main-task-weights", "1"], &schema, &["offence_severity, action_class"]);
     refuse(&["--main-task-weights", "1", "2", "3"], &schema, &["1 2 3", "one number per task"]);
     refuse(&["--balance-task", "x"], &schema, &["offence_severity, action_class, alternate"]);
-    refuse(&["--annotation-inputs"], &bare, &["--annotation-inputs", "input = true"]);
+    refuse(&["--annotation-inputs"], &bare, &["annotation-inputs: ", "input = true"]);
     refuse(&["--auxiliary-task-weight", "1"], &bare, &["auxiliary = true"]);
     let fine = ["--main-task-weights", "1", "2", "--balance-task", "action_class"];
     resolve(&fine).unwrap().validate_with(&schema).unwrap();
@@ -387,11 +389,11 @@ fn a_bad_value_is_refused_in_one_line_with_its_option() {
         assert_eq!(output.status.code(), Some(2));
         assert_eq!(text(&output.stderr).trim_end(), format!("error: {expected}"));
     }
-    // A configuration that a program fills in is held to the same ranges.
+    // A configuration that is filled in by code is checked against the same ranges.
     let mut config = resolve(&[]).unwrap();
     config.schedule.epochs = 0;
     let error = config.validate().unwrap_err().to_string();
-    assert_eq!(error, "--epochs 0: must be a whole number between 1 and 100000");
+    assert_eq!(error, "epochs 0: must be a whole number between 1 and 100000");
 }
 
 #[test]

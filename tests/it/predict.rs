@@ -1,5 +1,5 @@
-//! `polyview predict`: which clips it reads, what it says about those that it cannot read, and the
-//! input that it takes from the checkpoint.
+//! `polyview predict`: which clips it reads, what it reports about those that it cannot read, and
+//! the input settings that it takes from the checkpoint.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::common::program::{command, text};
 use crate::common::run::{run, small_config, with};
 
-/// A trained network, and a folder with an action of which one clip of three cannot be read.
+/// A trained network, and the folder of an action with three clips, one of which cannot be read.
 struct Fixture {
     folder: TempDir,
     best: PathBuf,
@@ -31,7 +31,7 @@ impl Fixture {
         fs::copy(clips.join("clip_0.mp4"), action.join("clip_0.Mp4")).unwrap();
         fs::write(action.join("clip_1.mp4"), b"x").unwrap();
         fs::copy(clips.join("clip_1.mp4"), action.join("clip_2.m4v")).unwrap();
-        // As macOS leaves it beside each file on a foreign disk.
+        // macOS writes such a file beside each file on a foreign file system.
         fs::write(action.join("._clip_0.mp4"), b"Mac OS X").unwrap();
         Self { best: config.run.save_dir.join(checkpoint::BEST), action, folder }
     }
@@ -48,7 +48,7 @@ fn json(output: &Output) -> Value {
 }
 
 #[test]
-fn a_bad_view_is_named_and_the_others_decide() {
+fn a_bad_view_is_reported_and_the_others_decide() {
     let fixture = Fixture::new("");
     let output = fixture.predict(&["--json"], &[&fixture.action]);
     let predicted = &json(&output)[0];
@@ -63,7 +63,7 @@ fn a_bad_view_is_named_and_the_others_decide() {
     let shown = text(&output.stderr);
     assert!(shown.contains("clip_1.mp4: damaged") && !shown.contains("._clip"), "{shown}");
 
-    // Among several actions one without a readable view is listed without a prediction.
+    // Among several actions, one without a readable view is listed without a prediction.
     let bad = fixture.folder.path().join("all/b");
     fs::create_dir_all(&bad).unwrap();
     fs::write(bad.join("clip_0.mp4"), b"x").unwrap();
@@ -86,7 +86,7 @@ fn a_bad_view_is_named_and_the_others_decide() {
         assert_eq!(shown.matches(line).count(), 1, "{shown}");
     }
     assert_eq!(text(&output.stdout), "");
-    // As JSON the failure lists them, too.
+    // With --json, the failure lists them too.
     let output = fixture.predict(&["--json"], &[&bad]);
     assert_eq!(output.status.code(), Some(1));
     let listed: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -94,11 +94,11 @@ fn a_bad_view_is_named_and_the_others_decide() {
 }
 
 #[test]
-fn several_folders_are_actions_and_a_table_has_a_line_of_each() {
+fn several_folders_are_actions_and_a_table_has_a_row_for_each() {
     let fixture = Fixture::new("");
     let (at, all) =
         (|name: &str| fixture.folder.path().join(name), fixture.folder.path().join("all"));
-    // Two folders of one name in different places, and a folder of folders.
+    // Two folders of the same name in different places, and a folder of folders.
     let copies = [at("first/a"), at("second/a"), all.join("b"), all.join("c")];
     for copy in &copies {
         fs::create_dir_all(copy).unwrap();
@@ -125,14 +125,14 @@ fn several_folders_are_actions_and_a_table_has_a_line_of_each() {
         assert_eq!(class, &row[column(&task)]);
         assert_eq!(&row[column(&format!("{task}_label"))], "");
     }
-    // The next call replaces it, but nothing else that is there.
+    // The next call replaces the table, but no other file in its place.
     assert!(fixture.predict(&args[1..], &given).status.success());
     fs::write(&table, "my notes").unwrap();
     let output = fixture.predict(&args, &given);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("table.csv: already exists"), "{output:?}");
 
-    // Of two folders with a clip of one name each.
+    // With --each, every clip is an action; clips of the same name are shown with their paths.
     let each = json(&fixture.predict(&["--json", "--each"], &[&copies[0], &fixture.action]));
     let names: Vec<&str> =
         each.as_array().unwrap().iter().map(|action| action["action"].as_str().unwrap()).collect();
@@ -180,7 +180,7 @@ fn folders_of_images_are_clips() {
 }
 
 #[test]
-fn hidden_files_are_no_clips_even_where_they_are_named() {
+fn hidden_files_are_not_clips_even_if_given_explicitly() {
     let fixture = Fixture::new("");
     let at = |name: &str| fixture.action.join(name);
     let output = fixture.predict(&["--json"], &[&at("._clip_0.mp4"), &at("clip_0.Mp4")]);
@@ -248,7 +248,7 @@ fn the_input_is_the_checkpoints_unless_an_option_says_otherwise() {
             assert_eq!(shown.matches(&line).count(), 1, "{line}{shown}");
         }
     }
-    // What the checkpoint says anyway is not worth a line.
+    // An option that equals the checkpoint's value is not reported.
     assert!(!views(&["--img-height", "16", "--max-views", "1"]).1.contains("instead of"));
     for (args, error) in [
         (["--start-frame", "6"], "--end-frame 5: must not be before --start-frame 6"),

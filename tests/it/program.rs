@@ -31,8 +31,8 @@ fn history(save: &Path) -> Value {
     history
 }
 
-/// The predictions in the folder give the confusion matrices and the balanced accuracies that the history
-/// has for the best epoch.
+/// Checks that the predictions in the folder give the confusion matrices and the balanced
+/// accuracies of the best epoch in the history.
 fn predictions_are_of_the_best_epoch(save: &Path, history: &Value) {
     let best = history.as_array().unwrap().iter().rfind(|epoch| epoch["best"] == true).unwrap();
     let table = PredictionTable::parse(&std::fs::read(save.join("valid_predictions.csv")).unwrap());
@@ -111,7 +111,8 @@ fn a_run_writes_its_files_and_its_configuration_repeats_it() {
     assert!(written.contains("attention-aggregation = false"), "{written}");
 }
 
-/// What was typed, the words that the one line must hold, and the exit status.
+/// Checks that training with these options fails with this exit status and an error with these
+/// words.
 fn refused(folder: &TempDir, more: &[&str], words: &[&str], status: i32) {
     let output = train(&folder.path().join("data"), &folder.path().join("run"), more);
     assert_eq!(output.status.code(), Some(status), "{more:?}: {}", text(&output.stderr));
@@ -128,7 +129,7 @@ fn bad_options_are_refused_in_a_line_that_names_them() {
     let config = folder.path().join("bad.toml");
     std::fs::write(&config, "epochs = 3\nbatch-sizes = 2\n").unwrap();
     let config = config.to_str().unwrap();
-    // None of these reads any data: there are none.
+    // None of these reads any data: there is no data set.
     for (more, words) in [
         (&["--epochs", "0"] as &[&str], &["--epochs 0", "between 1"] as &[&str]),
         (&["--img-height", "8"], &["--img-height 8", "16"]),
@@ -165,7 +166,7 @@ fn bad_data_and_devices_are_refused_in_a_line_that_names_them() {
     let data = folder.path().join("data");
     refused(&folder, &[], &["data", "--dataset-root"], 1);
     small_set(&data);
-    // Before the data are read, which takes long.
+    // Refused before the data are read, which takes long.
     for (device, meant) in [("tpu", "auto, gpu, cpu"), ("mps", "is metal here")] {
         refused(&folder, &["--device", device], &[&format!("--device {device}"), meant], 2);
     }
@@ -184,7 +185,7 @@ fn bad_data_and_devices_are_refused_in_a_line_that_names_them() {
     let left_out = good.replace("\"Offence\": \"", "\"Offence\": \"un");
     std::fs::write(&annotations, left_out).unwrap();
     refused(&folder, &[], &["valid", "none of its", "check-data"], 1);
-    // A validation split that is lacking is made of the training split.
+    // A missing validation split is made from the training split.
     std::fs::remove_dir_all(data.join("mvfouls/train")).unwrap();
     refused(&folder, &[], &["valid", "train"], 1);
 }
@@ -250,7 +251,7 @@ fn an_interrupt_finishes_the_step_and_leaves_a_checkpoint() {
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     lines
         .find(|line| line.starts_with("epoch ") && line.contains(" 1/"))
-        .expect("no epoch came to its end");
+        .expect("no epoch finished");
     let id = child.id().to_string();
     assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
     let rest: Vec<String> = lines.collect();

@@ -1,5 +1,5 @@
-//! Whether the pages of runs can be read: contrasts, many classes, long names, phones and paper, measured in
-//! a browser.
+//! Readability of the pages of runs: contrast, many classes, long names, phones and paper, measured
+//! in a browser.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ use crate::common::page::sound;
 use crate::common::report;
 use crate::common::runs::{predictions, read, write};
 
-/// A schema with so many classes in each task.
+/// Returns a schema with `classes` classes in each task.
 fn schema(classes: usize, name: impl Fn(usize) -> String) -> Schema {
     let mut schema = Schema::mvfoul().unwrap();
     for task in &mut schema.tasks {
@@ -32,7 +32,7 @@ fn schema(classes: usize, name: impl Fn(usize) -> String) -> Schema {
     schema
 }
 
-/// A history whose matrices are these.
+/// Returns a history with these confusion matrices, one per task.
 fn history(schema: &Schema, matrices: [Vec<Vec<u64>>; 2]) -> Vec<EpochRecord> {
     let mut history = report::history(2);
     for record in &mut history {
@@ -71,7 +71,8 @@ fn rendered(schema: &Schema, history: &[EpochRecord], title: &str, examples: &[E
     page
 }
 
-/// Rows with each share of 100 actions on the diagonal, from one on, and the others beside it.
+/// Returns rows of 100 actions each: `from`, `from + 1`, … of them on the diagonal and the others
+/// beside it.
 fn shares(from: u64) -> Vec<Vec<u64>> {
     let row = |label: usize| {
         let mut row = vec![0; 51];
@@ -82,7 +83,7 @@ fn shares(from: u64) -> Vec<Vec<u64>> {
     (0..51).map(row).collect()
 }
 
-/// What the script measures of pages.
+/// Returns what the script measures on the pages; `None` without a browser.
 fn measured(task: Value, pages: [(&str, String); 1]) -> Option<Value> {
     let files: HashMap<String, Vec<u8>> =
         pages.into_iter().map(|(name, page)| (name.to_owned(), page.into_bytes())).collect();
@@ -111,7 +112,7 @@ fn many_classes_are_seen_at_once_and_fit_on_paper() {
     let page = rendered(&schema, &history, "run", &[]);
     let Some(found) = measured(json!({ "what": "matrix" }), [("page", page)]) else { return };
     assert_eq!(found["columns"], 24, "{found}");
-    // Scrolled on a phone, names are still there, and not a word per line.
+    // When scrolled on a phone, names stay visible, and do not wrap after every word.
     assert_eq!((&found["sticks"], &found["lines"]), (&true.into(), &2.into()), "{found}");
     let paper = &found["paper"];
     assert_eq!((&paper["beyond"], &paper["hidden"]), (&json!([]), &json!([])), "{found}");
@@ -119,7 +120,7 @@ fn many_classes_are_seen_at_once_and_fit_on_paper() {
 }
 
 #[test]
-fn long_names_do_not_widen_a_phone_s_page() {
+fn long_names_do_not_widen_the_page_on_a_phone() {
     let long = |number: usize| format!("{number}{}", "x".repeat(90));
     let mut schema = schema(3, long);
     schema.title = long(9);
@@ -149,7 +150,7 @@ fn long_names_do_not_widen_a_phone_s_page() {
 }
 
 #[test]
-fn names_keep_their_direction_to_themselves() {
+fn the_direction_of_names_does_not_affect_the_text_around_them() {
     let name = |number: usize| format!("\u{5d0}{number}\u{202e}");
     let schema = schema(2, name);
     let rows = vec![vec![5, 1], vec![0, 4]];
@@ -160,7 +161,7 @@ fn names_keep_their_direction_to_themselves() {
     let [zero, one, seven] = [0, 1, 7].map(name);
     let caption = format!("<figcaption>Action <bdi>{seven}</bdi>: <bdi>{zero}</bdi></figcaption>");
     assert!(page.contains(&caption), "{page}");
-    // Where there are no elements.
+    // In a tooltip, which cannot contain elements.
     let tooltip = "actual \u{2068}\u{5d0}0\u{2069}, predicted \u{2068}\u{5d0}1\u{2069}: 1 of 6";
     assert!(page.contains(tooltip), "{page}");
     assert!(page.contains(&format!("<bdi>{one}</bdi></th>")), "{page}");
@@ -174,7 +175,7 @@ fn names_keep_their_direction_to_themselves() {
     let runs = read(&folders);
     let page = polyview::runs::page(&runs, &RunTable::new(&runs).unwrap()).unwrap();
     let [reference, other] = [1, 2].map(|number| format!("<bdi>{}</bdi>", name(number)));
-    assert!(page.contains(&format!("<small>to {reference}</small>")), "{page}");
+    assert!(page.contains(&format!("<small>from {reference}</small>")), "{page}");
     assert!(page.contains(&format!("</i>{other}</li>")), "{page}");
     let note = "<li>\u{5d0}1 and \u{5d0}2 have 32 actions in common, of 40 and 32</li>";
     assert!(page.contains(note), "{page}");

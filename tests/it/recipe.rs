@@ -17,7 +17,7 @@ use crate::common::data::small_set;
 use crate::common::program::{polyview, text, train as train_command};
 use crate::common::run::{run, small_config, try_run, with};
 
-/// Three epochs of everything, no phases.
+/// Returns a configuration that trains all layers for three epochs, without phases.
 fn flat(folder: &TempDir) -> Config {
     with(&small_config(folder), "--no-gradual-finetuning --epochs 3 --lr 1e-3")
 }
@@ -35,12 +35,12 @@ fn rates_in_the_history_follow_the_schedule() {
         }
     };
     let warm = with(&base, "--lr-warmup --warmup-epochs 2 --scheduler exponential");
-    // Two steps an epoch: the last one of the first epoch is half-way up.
+    // Two steps per epoch: the last step of the first epoch is halfway through the warm-up.
     near(rates(warm), [5e-4, 1e-3, 1e-3, 5e-4]);
     let cycle = with(&base, "--scheduler onecycle");
     let one = train::schedule::OneCycle { steps: 8, rise: 0.3 };
     near(rates(cycle), [1, 3, 5, 7].map(|step| one.rate(1e-3, step)));
-    // Nothing changes, so every epoch but the first is bad; the rate is cut down to the floor.
+    // Nothing changes, so every epoch but the first is bad, but cuts of less than 1e-8 are ignored.
     let plateau = with(
         &base,
         "--scheduler reduce_on_plateau --plateau-patience 0 --gamma 0.1 --lr 1e-12 --min-lr 0.0 \
@@ -70,14 +70,14 @@ fn auxiliary_heads_learn_from_known_properties_and_are_evaluated() {
         let head = heads.iter().find(|head| head.task == name).unwrap();
         head.confusion.iter().flatten().sum()
     };
-    // With the balanced sampler an action may come more than once, yet not every one is annotated.
+    // The balanced sampler may draw an action more than once, yet not every one is annotated.
     assert!(annotated("contact") > 0 && annotated("contact") < record.train.actions as u64);
     assert!(annotated("body_part") > 0);
     assert_eq!(annotated("handball"), 0);
     assert!(heads.iter().all(|head| head.loss.is_finite()));
     let contact = heads.iter().find(|head| head.task == "contact").unwrap();
     assert!(contact.loss > 0.0);
-    // Its weights are in the checkpoint, under the property's name.
+    // The head's weights are in the checkpoint, under the property's name.
     let (net, info) = polyview::checkpoint::load(
         &config.run.save_dir.join("last.safetensors"),
         &burn::tensor::Device::flex(),
@@ -85,7 +85,7 @@ fn auxiliary_heads_learn_from_known_properties_and_are_evaluated() {
     .unwrap();
     let state = state_dict::collect_net(&net, &info.model).unwrap();
     assert_eq!(state["auxiliary.contact.2.weight"].shape().to_vec(), [2, 256]);
-    // Without the weight there are no such heads.
+    // With a weight of 0 there are no such heads.
     let plain = run(&with(&config, "--auxiliary-task-weight 0.0"));
     assert!(plain.history[0].train.auxiliary.is_empty());
     assert_ne!(plain.history[0].train.loss, record.train.loss);
@@ -125,7 +125,7 @@ fn annotation_inputs_reach_the_heads_and_no_label_does() {
         action.insert("Contact".into(), "With contact".into());
     });
     let known = run(&config);
-    // The same training; another validation, for the contact is annotated there.
+    // Training is the same; validation differs, since the contact is annotated there.
     assert_eq!(known.history[0].train.loss, unknown.history[0].train.loss);
     assert_ne!(known.history[0].valid.loss, unknown.history[0].valid.loss);
     let best = config.run.save_dir.join(polyview::checkpoint::BEST);
@@ -150,7 +150,7 @@ fn the_objective_follows_the_options() {
         None,
     )
     .unwrap();
-    // Offences so that the classes are uneven: 12 actions, by what the set holds.
+    // Class counts of the set's 12 actions, which are uneven.
     let counts = data.class_counts(0, 4);
     let logits = || {
         let values: Vec<f32> = (0..8).map(|i| (i as f32 * 0.7).sin()).collect();
@@ -163,7 +163,7 @@ fn the_objective_follows_the_options() {
         let config = with(&config, &format!("--loss-function {loss_function}"));
         let objective = objective(&config);
         assert_eq!(objective.tasks[0].weight, 3.0);
-        // The other task has plain cross-entropy, whatever the imbalanced one has.
+        // The other task uses plain cross-entropy, whatever the imbalanced one uses.
         let other = format!("{:?}", objective.tasks[1].loss);
         assert!(other.starts_with("CrossEntropy { class_weights: None"), "{other}");
         format!("{:?}", objective.tasks[0].loss)
@@ -326,7 +326,7 @@ fn the_start_reports_configuration_balance_and_advice() {
     for word in ["with freezing", "without", "score", "clips/s", "action_class"] {
         assert!(table.contains(word), "{table}");
     }
-    // Both are runs, whose predictions can be compared.
+    // Both folders are runs, whose predictions can be compared.
     let [frozen, unfrozen] = ["frozen", "unfrozen"].map(|name| save.join(name));
     let runs = [&frozen, &unfrozen].map(|run| run.to_str().unwrap());
     let output = polyview(&["compare", runs[0], runs[1], "--json"]);
@@ -394,7 +394,7 @@ fn progress_can_be_read_by_programs() {
     for file in ["report.html", "metrics.csv"] {
         assert!(save.join(file).is_file(), "{file} is missing");
     }
-    // Each view of an example has a strip of what decided.
+    // Each view of an example has a strip with the regions that decided each of the two tasks.
     let page = std::fs::read_to_string(save.join("report.html")).unwrap();
     let (examples, strips) = ("<figure class=\"strip\">", "warmer regions count more towards");
     let counts = [examples, strips].map(|text| page.matches(text).count());

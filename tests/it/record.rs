@@ -15,7 +15,7 @@ use crate::common::data::small_set;
 use crate::common::program::{last_error, polyview};
 use crate::common::run::{run, saving_to, small_config, with};
 
-/// The record of a file, and a tensor of it with its shape.
+/// Returns the record of a file, and the shape and the values of one of its tensors.
 fn read(path: &Path, tensor: &str) -> (Value, Vec<usize>, Vec<f32>) {
     let bytes = fs::read(path).unwrap();
     let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
@@ -27,7 +27,7 @@ fn read(path: &Path, tensor: &str) -> (Value, Vec<usize>, Vec<f32>) {
 }
 
 #[test]
-fn a_recorded_step_can_be_repeated_and_the_run_is_the_same() {
+fn a_recorded_step_can_be_repeated_and_the_run_does_not_change() {
     let folder = TempDir::new().unwrap();
     let config = with(
         &small_config(&folder),
@@ -56,7 +56,7 @@ fn a_recorded_step_can_be_repeated_and_the_run_is_the_same() {
     let list = |name: &str| record[name].as_array().unwrap().clone();
     let names: Vec<String> =
         list("actions").iter().map(|name| name.as_str().unwrap().to_owned()).collect();
-    // The first batch of the pass has all the readings before.
+    // In the first batch of the pass, all earlier readings of an action are in the batch itself.
     let before = |n: usize| names[..n].iter().filter(|name| **name == names[n]).count();
     let earlier: Vec<usize> = (0..names.len()).map(before).collect();
     let views: Vec<usize> =
@@ -91,7 +91,7 @@ fn a_recorded_step_can_be_repeated_and_the_run_is_the_same() {
 }
 
 #[test]
-fn a_record_is_not_written_over_and_needs_one_lane() {
+fn a_record_is_not_overwritten_and_needs_a_single_lane() {
     let folder = TempDir::new().unwrap();
     small_set(folder.path());
     let (data, steps) = (folder.path().to_str().unwrap(), folder.path().join("steps"));
@@ -140,7 +140,7 @@ fn a_record_is_not_written_over_and_needs_one_lane() {
         "{message}"
     );
     assert_eq!(again.status.code(), Some(2));
-    // A run that goes on, goes on with its record.
+    // A resumed run continues its record.
     let more = train(&["--resume", "auto", "--epochs", "2"]);
     assert!(more.status.success(), "{}", last_error(&more));
     let count = fs::read_dir(steps).unwrap().count();

@@ -15,7 +15,7 @@ fn chart(scale: Scale, values: &[f64]) -> Chart {
     Chart { scale, lines: vec![line(1, values)], marks: Vec::new() }
 }
 
-/// Corner points of each drawn line.
+/// Returns the points of each line drawn in this colour.
 fn drawn(body: &str, colour: usize) -> Vec<Vec<(f64, f64)>> {
     let is_line =
         |tag: &&str| tag.starts_with("polyline") && tag.contains(&format!("--c{colour})"));
@@ -43,13 +43,13 @@ fn inside_the_drawing(body: &str) {
 }
 
 #[test]
-fn lines_go_where_the_values_are() {
+fn lines_follow_the_values() {
     let drawing = chart(Scale::Percent, &[0.2, 0.4, 0.4, 0.8]).draw().unwrap().unwrap();
     inside_the_drawing(&drawing.body);
     let lines = drawn(&drawing.body, 1);
     let [points] = &lines[..] else { panic!("{lines:?}") };
     assert_eq!(points.len(), 4);
-    // Even steps to the right; up by as much as the values say, to within rounding.
+    // Even steps to the right; upwards in proportion to the values, except for rounding.
     let step = points[1].0 - points[0].0;
     assert!(points.windows(2).all(|p| (p[1].0 - p[0].0 - step).abs() <= 1.0));
     assert_eq!(points[1].1, points[2].1);
@@ -63,7 +63,7 @@ fn lines_go_where_the_values_are() {
 }
 
 #[test]
-fn what_is_not_a_number_is_a_gap() {
+fn values_that_are_not_finite_are_gaps() {
     let values = [1.0, 2.0, f64::NAN, 3.0, f64::INFINITY, 4.0, 5.0, 6.0];
     let drawing = chart(Scale::Linear, &values).draw().unwrap().unwrap();
     inside_the_drawing(&drawing.body);
@@ -104,7 +104,7 @@ fn marks_lie_between_epochs_and_their_labels_do_not_overlap() {
     let body = chart.draw().unwrap().unwrap().body;
     assert!(body.contains("phase 2 &lt;&amp;&gt;"), "{body}");
     assert_eq!(body.matches("var(--border)").count(), 3);
-    // More marks in one spot than can be read: all lines stay, labels only where they fit.
+    // More marks than can be labelled: all lines are drawn, labels only where they fit.
     let many = (2..=10).map(|epoch| mark(epoch, "a long label, a long label")).collect();
     let body = Chart { marks: many, ..chart }.draw().unwrap().unwrap().body;
     assert_eq!(body.matches("var(--border)").count(), 9);

@@ -10,7 +10,7 @@ use polyview::schema::Schema;
 
 use crate::common::report;
 
-/// Rows of a table as column to field.
+/// Returns the rows of a table as maps from column to field.
 fn rows(table: &str) -> Vec<HashMap<String, String>> {
     let mut lines = table.lines().map(|line| line.split(',').map(str::to_owned));
     let header: Vec<String> = lines.next().unwrap().collect();
@@ -58,7 +58,7 @@ fn one_row_per_epoch() {
 }
 
 #[test]
-fn a_table_of_nothing_and_of_odd_names() {
+fn tables_without_epochs_and_with_odd_names() {
     assert_eq!(metrics_csv(&[]).unwrap(), "epoch,phase,trainable,best\n");
     let mut history = report::history(1);
     history[0].rates.insert("a \"b\",c".to_owned(), 0.5);
@@ -67,7 +67,7 @@ fn a_table_of_nothing_and_of_odd_names() {
     assert_eq!(table.lines().count(), 2);
 }
 
-/// A field of a message.
+/// Value of a field in a protocol buffer message.
 #[derive(Debug, Clone, PartialEq)]
 enum Field<'a> {
     Varint(u64),
@@ -121,7 +121,7 @@ fn bytes<'a>(message: &[(u64, Field<'a>)], number: u64) -> Option<&'a [u8]> {
     }
 }
 
-/// The events of a file; checksums are another test's.
+/// Returns the events of a file; another test covers the checksums.
 fn events(mut file: &[u8]) -> Vec<Vec<(u64, Field<'_>)>> {
     let mut events = Vec::new();
     while !file.is_empty() {
@@ -143,7 +143,7 @@ fn events_hold_the_history() {
     for record in &history {
         writer.write(record.epoch, &epoch_summary(record, &schema).unwrap()).unwrap();
     }
-    // Complete without closing: a running TensorBoard reads along.
+    // The file is complete without closing, since a running TensorBoard reads it.
     let file = std::fs::read(writer.path()).unwrap();
     let events = events(&file);
     assert_eq!(events.len(), 11);
@@ -233,6 +233,6 @@ fn a_matrix_as_a_picture() {
     };
     assert!(white(&[vec![10, 0], vec![0, 10]]) > 10);
     assert_eq!(white(&[vec![1, 9], vec![9, 1]]), 0);
-    // No class at all is a picture of its title.
+    // Without any class, the picture shows only the title.
     assert!(matrix_picture("Nothing", &[], &[]).width() > 100);
 }

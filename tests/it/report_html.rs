@@ -1,4 +1,4 @@
-//! The page of a run.
+//! The report page of a run.
 
 use std::sync::LazyLock;
 
@@ -12,7 +12,7 @@ use polyview::schema::Schema;
 use crate::common::page::sound;
 use crate::common::report;
 
-/// The page of a history with nothing else of note.
+/// Renders the page of a history, with default values for everything else.
 fn page(history: &[EpochRecord]) -> String {
     with(history, |_| ())
 }
@@ -40,7 +40,7 @@ fn with<'a>(history: &'a [EpochRecord], change: impl FnOnce(&mut ReportData<'a>)
     page
 }
 
-/// The element from its opening tag on, up to the closing one.
+/// Returns the element from its opening tag up to its closing tag.
 fn element<'a>(page: &'a str, opening: &str, name: &str) -> &'a str {
     let start = page.find(opening).unwrap_or_else(|| panic!("no {opening}"));
     let length = page[start..].find(&format!("</{name}>")).unwrap();
@@ -52,7 +52,7 @@ fn count(text: &str, word: &str) -> usize {
 }
 
 #[test]
-fn a_run_in_the_middle() {
+fn a_run_in_progress() {
     let history = report::history(21);
     let page = page(&history);
     assert!(page.contains("<title>run-1 – running, epoch 21 of 23</title>"));
@@ -103,7 +103,7 @@ fn matrices_and_classes_of_the_best_epoch() {
 }
 
 #[test]
-fn no_epoch_one_epoch_five_hundred() {
+fn no_epoch_one_epoch_and_five_hundred_epochs() {
     let none = page(&[]);
     assert!(none.contains("epoch 0 of 23") && none.contains("No epoch is finished yet."));
     assert!(!none.contains("<svg") && none.contains("Class balance"));
@@ -237,7 +237,7 @@ fn images_are_embedded() {
 }
 
 #[test]
-fn the_time_is_the_run_s_where_it_is_known() {
+fn the_time_is_the_wall_time_where_it_is_known() {
     let mut history = report::history(3);
     let time = |page: &str| element(page, "<dt>Time</dt>", "div").to_owned();
     let passes: f64 = history.iter().map(EpochRecord::seconds).sum();
@@ -256,9 +256,11 @@ fn class_balance_and_configuration() {
     let page = with(&history, |data| data.configuration = &options);
     let section = element(&page, r#"<section id="classes""#, "section");
     assert!(section.contains("<td>39</td><td>6</td><td>10.00</td><td>156</td>"), "{section}");
-    // The other task is neither weighted nor drawn.
+    // The other task is neither weighted nor balanced by the sampler.
     assert!(section.contains("<td>40</td><td>6</td></tr>"));
     assert!(section.contains("--oversample-factor 6 may help"));
     assert!(page.contains("<dt>seed</dt><dd>42</dd>"));
-    assert!(page.contains("<dt>loss</dt><dd>weighted, label smoothing 0.1, task weights 3 3</dd>"));
+    assert!(page.contains(
+        "<dt>loss</dt><dd>weighted, label smoothing 0.1, task weights (offence_severity 3, action_class 3)</dd>"
+    ));
 }

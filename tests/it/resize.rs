@@ -65,14 +65,14 @@ fn a_flat_frame_stays_flat_whatever_the_size() {
 }
 
 #[test]
-fn what_is_kept_is_as_in_the_whole_frame_scaled() {
+fn a_crop_equals_the_same_part_of_the_whole_resized_frame() {
     let to = [24, 43];
     for (h, w) in
         [(31, 200), (200, 31), (720, 1280), (5, 9), (7, 400), (300, 2), (24, 90), (90, 43)]
     {
         let frame = fill::bytes("part", h * w * 3);
         let cover = Cover::new(h, w, to[0], to[1]);
-        // To this size nothing is cut off.
+        // At this size nothing is cropped.
         let mut whole = vec![0; cover.height * cover.width * 3];
         Resizer::new(cover.height, cover.width).frame(&frame, h, w, &mut whole).unwrap();
         for crop in [Crop::Start, Crop::Middle, Crop::End] {
@@ -93,11 +93,11 @@ fn what_is_kept_is_as_in_the_whole_frame_scaled() {
 }
 
 #[test]
-fn a_frame_of_one_row_takes_no_memory_for_what_is_cut_off() {
-    // Scaled as a whole, the longest would have 34 GB.
+fn a_frame_of_one_row_takes_no_memory_for_the_cropped_part() {
+    // Resized as a whole, the longest would take 34 GB.
     for length in [12_000, 65_536, 20_000_000_usize] {
         let mut frame = vec![10; length * 3];
-        // The middle is brighter, and wider than what is kept.
+        // The middle is brighter, and wider than the part that is kept.
         frame[(length / 2 - 4) * 3..(length / 2 + 4) * 3].fill(200);
         for (h, w) in [(1, length), (length, 1)] {
             let mut out = vec![0; 24 * 43 * 3];

@@ -21,8 +21,8 @@ use crate::common::resume::{resumed_equals_uninterrupted, run_some, timeless, we
 use crate::common::run::{run, saving_to, small_config, try_run, with, with_args, write_config};
 use crate::common::wait::until;
 
-/// A run with everything that resuming could lose: phases, momentum schedule, progressive sampler,
-/// augmentation, dropout, an auxiliary loss.
+/// Returns the configuration of a run with everything that resuming could lose: phases, momentum
+/// schedule, progressive sampler, augmentation, dropout, an auxiliary loss.
 fn rich(folder: &TempDir) -> Config {
     with(
         &small_config(folder),
@@ -35,7 +35,7 @@ fn rich(folder: &TempDir) -> Config {
 
 #[test]
 fn a_resumed_run_equals_the_uninterrupted_run_on_the_cpu() {
-    // 3 to 4 steps an epoch: in the middle of the first one, at its end, in the second phase.
+    // 3 to 4 steps per epoch; stops in the middle of the first, at its end, in the second phase.
     resumed_equals_uninterrupted("cpu", rich, &[1, 3, 8]);
 }
 
@@ -47,7 +47,7 @@ fn a_resumed_run_reads_the_windows_that_the_uninterrupted_run_draws() {
                 format!("--no-gradual-finetuning --epochs 2 --batch-size 5 --window {window}");
             with(&small_config(folder), &run)
         };
-        // Within the first epoch, and within the second one.
+        // Stops within the first epoch, and within the second one.
         resumed_equals_uninterrupted("cpu", drawn, &[1, 4]);
     }
 }
@@ -80,9 +80,9 @@ fn averages_and_mixed_actions_are_resumed() {
     assert!(
         differ("heads.action_class.0.weight") && differ("backbone.layer4.0.conv1.1.running_mean")
     );
-    // Frozen is frozen.
+    // Frozen layers do not differ.
     assert!(!differ("backbone.stem.0.weight") && !differ("backbone.stem.1.running_mean"));
-    // A run without it goes on with what was trained.
+    // A run without --ema continues from the trained weights.
     let plain = with(&config, "--no-test-run --resume auto --phase2-epochs 2");
     let options = toml::to_string(&plain).unwrap().replace("ema = 0.9\n", "");
     let plain: Config = toml::from_str(&options).unwrap();
@@ -105,12 +105,12 @@ fn a_resumed_run_equals_the_uninterrupted_run_in_half_precision() {
     let short = |folder: &TempDir| {
         with(&rich(folder), "--phase1-epochs 1 --phase2-epochs 1 --precision f16")
     };
-    // In the second phase too, where the loss scale may have changed.
+    // Stops in the second phase too, where the loss scale may have changed.
     resumed_equals_uninterrupted(device, short, &[2, 5]);
 }
 
-/// The weight of the tasks' losses is a factor of all gradients: one that is too large for the first
-/// loss scales, which are halved between and after the interruptions.
+/// The weights of the tasks' losses scale all gradients: here they are too large for the first loss
+/// scales, which are halved between and after the interruptions.
 #[test]
 fn a_run_with_overflows_resumes_with_its_loss_scale() {
     let Some(device) = adapter::name() else { return };
@@ -132,13 +132,13 @@ fn a_run_with_overflows_resumes_with_its_loss_scale() {
     };
     let expected = (state(&whole).loss_scale, timeless(&history), weights(&whole));
     let cut = saving_to(&with(&whole, "--resume auto"), &folder.path().join("cut"));
-    // In the first epoch, and in the next one, in which the scale is still halved.
+    // Stops in the first epoch, and in the next one, in which the scale is still being halved.
     assert!(run_some(&cut, 2) && state(&cut).loss_scale != expected.0);
     assert!(run_some(&cut, 2) && state(&cut).loss_scale != expected.0);
     let outcome = run(&cut);
     let found = (state(&cut).loss_scale, timeless(&outcome.history), weights(&cut));
     assert!(found.0.is_some() && (&found.0, &found.1) == (&expected.0, &expected.1), "{found:?}");
-    assert!(found.2 == expected.2, "other weights");
+    assert!(found.2 == expected.2, "the weights differ");
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn resuming_reports_what_differs() {
     let outcome = resume(longer).unwrap();
     assert_eq!(outcome.history.len(), 3);
     assert!(!outcome.history[2].best);
-    // Either file of the pair will do; a state beside other weights will not.
+    // Either file of the pair can be given; a state beside other weights is refused.
     let saved = load_pair(&last.with_extension("state"), &Device::flex()).unwrap();
     assert_eq!((saved.state.epoch, saved.info.epoch), (2, 2));
     let other = folder.path().join("other").join(checkpoint::LAST);
@@ -235,7 +235,7 @@ fn a_folder_in_use_is_refused_and_a_stale_lock_is_taken_over() {
     assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
     assert!(error.contains("run: another run") && error.contains("writing there"), "{error}");
     drop(lock);
-    // What a killed process leaves: the file, which nobody holds.
+    // A killed process leaves the lock file, which no process holds.
     std::fs::write(config.run.save_dir.join(".lock"), "999999\n").unwrap();
     run(&config);
 }
@@ -273,7 +273,7 @@ fn twenty_five_kills_change_nothing() {
         run.kill();
         inside += usize::from(half_written());
     }
-    println!("{KILLS} kills, {inside} of them inside the writing of a checkpoint");
+    println!("{KILLS} kills, {inside} of them while a checkpoint was being written");
     finish(&killed);
     let history = |folder: &Path| -> Vec<EpochRecord> {
         let text = std::fs::read_to_string(folder.join("history.json")).unwrap();
@@ -309,14 +309,14 @@ fn a_full_disk_ends_the_run_and_keeps_the_last_good_checkpoint() {
     let last = stderr.lines().last().unwrap_or_default();
     assert!(last.contains("cannot be written") && last.contains("make room"), "{stderr}");
     assert!(weights(&config) == good, "the last checkpoint was touched");
-    // With space again, it resumes.
+    // Once there is space again, the run resumes.
     let outcome = run(&longer);
     assert_eq!(outcome.history.len(), 4);
     assert_eq!(timeless(&outcome.history[..2]), timeless(&first.history));
 }
 
 #[test]
-fn a_resumed_run_does_not_mind_how_its_window_is_said() {
+fn a_resumed_run_accepts_either_form_of_its_window() {
     let folder = TempDir::new().unwrap();
     let (data, save) = (folder.path().join("data"), folder.path().join("run"));
     small_set(&data);

@@ -1,5 +1,5 @@
-//! Runs that do not go on from their folder's last checkpoint: in another folder, from an earlier epoch, with
-//! other data.
+//! Runs that do not resume from their folder's last checkpoint: in another folder, from an earlier
+//! epoch, with other data.
 
 use std::fs;
 use std::path::Path;
@@ -18,24 +18,25 @@ fn info(weights: &Path) -> CheckpointInfo {
     checkpoint::load(weights, &Device::flex()).unwrap().1
 }
 
-/// The best weights in a folder are those of the epoch that its history calls the best.
-fn best_is_there(config: &Config, outcome: &Outcome) {
+/// Checks that the best weights in a folder are those of the best epoch in its history.
+fn check_best(config: &Config, outcome: &Outcome) {
     let best = outcome.best().expect("an epoch is finished");
     let there = info(&config.run.save_dir.join(checkpoint::BEST));
     assert_eq!(there.epoch, best.epoch);
-    // Read from JSON, its last digit may be another one.
+    // Read from JSON, the score may differ in its last digit.
     assert!((there.score.unwrap() - best.score).abs() < 1e-12);
 }
 
-/// A run of one phase, whose later epochs are no better: they change nothing.
-fn standing(folder: &TempDir) -> Config {
+/// Returns the configuration of a run in one phase, whose later epochs are no better: they change
+/// nothing.
+fn stalled(folder: &TempDir) -> Config {
     with(&small_config(folder), "--no-gradual-finetuning --epochs 1 --lr 1e-12 --keep 4")
 }
 
 #[test]
-fn best_weights_come_along_to_another_folder() {
+fn best_weights_are_copied_to_another_folder() {
     let folder = TempDir::new().unwrap();
-    let old = standing(&folder);
+    let old = stalled(&folder);
     let bar = with(&old, "--epochs 1");
     run(&bar);
     let from = old.run.save_dir.join(checkpoint::LAST);
@@ -44,48 +45,48 @@ fn best_weights_come_along_to_another_folder() {
     let outcome = run(&new);
     assert_eq!(outcome.history.len(), 2);
     assert!(!outcome.history[1].best, "the test needs an epoch that is not better");
-    best_is_there(&new, &outcome);
+    check_best(&new, &outcome);
     assert!(new.run.save_dir.join(checkpoint::VALID_PREDICTIONS).exists());
-    // And the run's folder stands for its last checkpoint.
+    // The run's folder can be given in place of its last checkpoint.
     let folder_of = old.run.save_dir.display();
     let again = saving_to(
         &with(&old, &format!("--epochs 2 --resume {folder_of}")),
         &folder.path().join("again"),
     );
-    best_is_there(&again, &run(&again));
+    check_best(&again, &run(&again));
     assert!(weights(&again) == weights(&new));
 
-    // The weights that it goes on from may be the best ones themselves.
+    // The weights that the run resumes from may themselves be the best ones.
     fs::remove_file(old.run.save_dir.join(checkpoint::BEST)).unwrap();
     let itself = saving_to(&with(&old, &resume), &folder.path().join("itself"));
     let outcome = run(&itself);
     assert!(!outcome.history[1].best);
-    best_is_there(&itself, &outcome);
+    check_best(&itself, &outcome);
     assert!(
         fs::read(itself.run.save_dir.join(checkpoint::BEST)).unwrap() == fs::read(&from).unwrap()
     );
-    // Not those of the next epoch's middle, which are named after it.
+    // But not weights from the middle of the next epoch, which carry the number of the best one.
     assert!(run_some(&with(&old, "--epochs 2 --resume auto"), 1));
     let middle = format!("--epochs 2 --resume {}", from.display());
     let middle = saving_to(&with(&old, &middle), &folder.path().join("middle"));
     let outcome = run(&middle);
     assert!(outcome.history[1].best);
-    best_is_there(&middle, &outcome);
-    // Without the old ones the next epoch is the best of those that there are.
+    check_best(&middle, &outcome);
+    // Without the old best weights, the next epoch is the best of those available.
     run(&with(&old, "--epochs 2 --resume auto"));
     let resume = format!("--epochs 3 --resume {}", from.display());
     let lost = saving_to(&with(&old, &resume), &folder.path().join("lost"));
     let outcome = run(&lost);
     assert!(outcome.history[2].best);
-    best_is_there(&lost, &outcome);
+    check_best(&lost, &outcome);
 }
 
 #[test]
 fn going_back_to_an_earlier_epoch_keeps_the_later_best_weights() {
     let folder = TempDir::new().unwrap();
-    let config = with(&standing(&folder), "--epochs 3 --lr 1e-2");
+    let config = with(&stalled(&folder), "--epochs 3 --lr 1e-2");
     let outcome = run(&config);
-    // The last one is taken for the best, whatever it is.
+    // If the first epoch is the best, the last weights stand in for the later best ones.
     let save = &config.run.save_dir;
     let first = save.join("epoch-0001.safetensors");
     let best = outcome.best().unwrap().epoch;
@@ -95,7 +96,7 @@ fn going_back_to_an_earlier_epoch_keeps_the_later_best_weights() {
     let kept = fs::read(save.join(checkpoint::BEST)).unwrap();
     let back = with(&config, &format!("--epochs 2 --resume {}", first.display()));
     let outcome = run(&back);
-    best_is_there(&back, &outcome);
+    check_best(&back, &outcome);
     assert!(fs::read(save.join("previous-001/best.safetensors")).unwrap() == kept);
     assert!(!save.join("previous-001/last.safetensors").exists());
 }
@@ -103,22 +104,22 @@ fn going_back_to_an_earlier_epoch_keeps_the_later_best_weights() {
 #[test]
 fn a_given_best_score_counts_once() {
     let folder = TempDir::new().unwrap();
-    let config = with(&standing(&folder), "--epochs 1 --keep 0");
+    let config = with(&stalled(&folder), "--epochs 1 --keep 0");
     let score = run(&config).history[0].score;
-    // As a job does that is started again: with the same command.
+    // Like a job that is restarted with the same command.
     let again = |epochs: usize| {
         let options = format!("--epochs {epochs} --resume auto --resume-best-acc 0");
         run(&with(&config, &options)).history
     };
     let second = again(2);
     assert!(score > 0.0 && second[1].best);
-    assert!(!again(3)[2].best, "the second epoch's score is to be beaten");
+    assert!(!again(3)[2].best, "the third epoch must beat the second one's score");
 }
 
 #[test]
-fn what_is_written_within_an_epoch_names_the_last_finished_one() {
+fn a_checkpoint_within_an_epoch_names_the_last_finished_one() {
     let folder = TempDir::new().unwrap();
-    let config = with(&standing(&folder), "--epochs 2 --batch-size 5");
+    let config = with(&stalled(&folder), "--epochs 2 --batch-size 5");
     let whole = saving_to(&config, &folder.path().join("whole"));
     assert!(run_some(&whole, 5));
     run(&with(&config, "--epochs 1"));
@@ -131,14 +132,14 @@ fn what_is_written_within_an_epoch_names_the_last_finished_one() {
 #[test]
 fn changed_data_are_noticed() {
     let folder = TempDir::new().unwrap();
-    let config = standing(&folder);
+    let config = stalled(&folder);
     run(&config);
     let data = folder.path().join("data");
     let resume = |more: &[&str]| {
         let args = [&["--resume", "auto", "--no-gradual-finetuning"], more].concat();
         train(&data, &config.run.save_dir, &args).output().unwrap()
     };
-    let changed = "the training or validation split has other actions, labels or views";
+    let changed = "the training or validation split has different actions, labels or views";
     let output = resume(&["--epochs", "2"]);
     assert!(output.status.success(), "{}", last_error(&output));
     assert!(!text(&output.stderr).contains(changed), "{}", text(&output.stderr));

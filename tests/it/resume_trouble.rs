@@ -1,12 +1,13 @@
-//! Resuming where something was in the way: clips that cannot be read, files that cannot be written, another
-//! optimizer, checkpoints of a later epoch.
+//! Resuming in the presence of obstacles: clips that cannot be read, files that cannot be written,
+//! another optimizer, checkpoints of a later epoch.
 
 use std::sync::atomic::AtomicBool;
 
 use burn::tensor::Device;
 use polyview::checkpoint;
+use polyview::report::csv::metrics_csv;
 use polyview::report::{Event, PassKind};
-use polyview::train::load_pair;
+use polyview::train::{METRICS, load_pair};
 use tempfile::TempDir;
 
 use crate::common::data::clip;
@@ -14,7 +15,7 @@ use crate::common::resume::{resumed_equals_uninterrupted, timeless, weights};
 use crate::common::run::{run, saving_to, small_config, try_run, with, with_args};
 
 #[test]
-fn batches_of_which_nothing_can_be_read_are_not_trained_again() {
+fn batches_without_a_readable_clip_are_not_trained_again() {
     let damaged = |folder: &TempDir| {
         let config = with(
             &small_config(folder),
@@ -25,7 +26,7 @@ fn batches_of_which_nothing_can_be_read_are_not_trained_again() {
         }
         config
     };
-    // An epoch has 10 steps and 2 batches without one: the last steps are of its end.
+    // An epoch has 10 steps, and 2 batches without one: the last stops are at its end.
     resumed_equals_uninterrupted("cpu", damaged, &[3, 6, 9, 10]);
 }
 
@@ -35,7 +36,7 @@ fn an_epoch_whose_best_weights_cannot_be_written_is_not_trained_again() {
     let whole = with(&small_config(&folder), "--no-gradual-finetuning --epochs 2");
     let expected = run(&whole);
     let cut = saving_to(&whole, &folder.path().join("cut"));
-    // A folder in the place of a file that the first epoch's end writes.
+    // A folder with the name of a file that is written at the end of the first epoch.
     let obstacle = cut.run.save_dir.join("best.state.next");
     let error = try_run(&cut, &AtomicBool::new(false), |event| {
         if let Event::PassStarted { epoch: 1, phase: PassKind::Validate, .. } = event {
@@ -98,7 +99,7 @@ fn moments_of_another_optimizer_are_not_taken_over() {
     };
     let once = steps("--optimizer sgd", "--optimizer adamw");
     assert_eq!(steps("--optimizer adamw", "--optimizer sgd"), once);
-    // Adam's are AdamW's.
+    // Adam's moments are valid for AdamW.
     assert_eq!(steps("--optimizer adam", "--optimizer adamw"), 2 * once);
     assert_eq!(steps("--optimizer sgd", "--lr 1e-3"), 2 * once);
 }
@@ -121,4 +122,26 @@ fn a_finished_run_that_is_resumed_keeps_the_examples_of_its_report() {
     // And again, from the page that was written meanwhile.
     run(&with(&config, "--resume auto"));
     assert_eq!(section(&page()), before);
+}
+
+#[test]
+fn a_finished_run_that_is_resumed_completes_its_table_of_metrics() {
+    let folder = TempDir::new().unwrap();
+    let config = with(&small_config(&folder), "--no-gradual-finetuning --epochs 2");
+    run(&config);
+    let table = config.run.save_dir.join(METRICS);
+    let whole = std::fs::read_to_string(&table).unwrap();
+    let resume = || {
+        let outcome = run(&with(&config, "--resume auto"));
+        assert!(outcome.was_finished);
+        let written = std::fs::read_to_string(&table).unwrap();
+        assert_eq!(written, metrics_csv(&outcome.history).unwrap());
+        assert_eq!(written.lines().count(), whole.lines().count());
+    };
+    // As if the run had been killed between its last checkpoint and the table.
+    let last = whole.trim_end().rfind('\n').unwrap() + 1;
+    std::fs::write(&table, &whole[..last]).unwrap();
+    resume();
+    std::fs::remove_file(&table).unwrap();
+    resume();
 }

@@ -1,5 +1,5 @@
-//! A run ends with its last checkpoint written, whoever asks it to end and whoever has stopped
-//! reading its output.
+//! A run ends with its last checkpoint written, whatever makes it end and even if nobody reads its
+//! output.
 
 use std::process::Stdio;
 
@@ -20,7 +20,7 @@ fn output_that_nobody_reads_does_not_end_a_run() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Both ends to be read from are closed before the first line.
+    // The read ends of both pipes are closed before the first line.
     drop((child.stdout.take(), child.stderr.take()));
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(save.join(checkpoint::LAST).exists());
@@ -51,7 +51,7 @@ fn a_diverging_run_ends_and_keeps_the_last_finite_weights() {
         assert!(!error.contains("--precision"), "{error}");
         assert!(!save.join(checkpoint::BEST).exists() && !save.join(checkpoint::LAST).exists());
     }
-    // What was saved before it diverged stays.
+    // Weights that were saved before the run diverged are kept.
     let save = folder.path().join("later");
     assert!(train(&data, &save, &["--epochs", "1"]).output().unwrap().status.success());
     let good = std::fs::read(save.join(checkpoint::LAST)).unwrap();
@@ -83,10 +83,10 @@ fn an_earlier_run_is_not_overwritten() {
     }
     assert_eq!(files(&save), names);
     assert!(std::fs::read(save.join(checkpoint::LAST)).unwrap() == first);
-    // A test run writes nothing, so it may.
+    // A test run writes nothing, so it is allowed.
     assert!(run(&["--test-run"]).status.success());
 
-    // What else lies there is none of the run's.
+    // Other files in the folder do not belong to the run.
     std::fs::create_dir(save.join("clips")).unwrap();
     std::fs::write(save.join("notes.txt"), "mine").unwrap();
     // Weights that would be moved cannot be read afterwards.
@@ -107,7 +107,7 @@ fn an_earlier_run_is_not_overwritten() {
     assert!(run(&["--overwrite"]).status.success() && save.join("previous-002").exists());
     assert!(run(&["--epochs", "3", "--resume", "auto"]).status.success());
 
-    // Nothing to resume from, but the best weights of a run.
+    // The best weights of a run, but nothing to resume from.
     let best = std::fs::read(save.join(checkpoint::BEST)).unwrap();
     std::fs::remove_file(save.join(checkpoint::LAST)).unwrap();
     let afresh = run(&["--epochs", "1", "--seed", "9", "--resume", "auto"]);
@@ -116,7 +116,7 @@ fn an_earlier_run_is_not_overwritten() {
 }
 
 #[test]
-fn what_a_killed_run_was_writing_is_removed() {
+fn unfinished_files_of_a_killed_run_are_removed() {
     let folder = TempDir::new().unwrap();
     let (data, save) = (folder.path().join("data"), folder.path().join("run"));
     small_set(&data);
@@ -158,7 +158,7 @@ fn a_folder_removed_during_the_run_is_created_again() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_ends_a_run_with_the_checkpoint_before() {
+fn a_full_disk_ends_a_run_with_the_previous_checkpoint() {
     use crate::common::mount::Mount;
 
     let folder = TempDir::new().unwrap();

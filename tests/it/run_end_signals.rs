@@ -1,4 +1,5 @@
-//! Requests to end a run: every one leaves a checkpoint, and only a second Ctrl-C does not wait for it.
+//! Requests to end a run: each one leaves a checkpoint, and only a second Ctrl-C does not wait for
+//! it.
 #![cfg(unix)]
 
 use std::path::Path;
@@ -13,7 +14,7 @@ use crate::common::data::small_set;
 use crate::common::program::{Running, text, train};
 use crate::common::skip::skip_unless_required;
 
-/// Options of a run that does not end by itself.
+/// Options of a run that does not end on its own.
 const FOREVER: [&str; 6] =
     ["--epochs", "100000", "--early-stopping-patience", "0", "--checkpoint-minutes", "0"];
 
@@ -25,7 +26,8 @@ fn send(signals: &[&str], run: &Running) {
     }
 }
 
-/// Runs the program through a shell that ignores SIGHUP, as `nohup` does, or that does not.
+/// Returns a command that runs the program through a shell, which first executes `first`, for
+/// example to ignore SIGHUP as `nohup` does.
 fn through_shell(data: &Path, save: &Path, more: &[&str], first: &str) -> Command {
     let run = train(data, save, more);
     let mut shell = Command::new("sh");
@@ -45,8 +47,8 @@ fn signals_end_a_run_with_a_checkpoint() {
         &["HUP"],
         &["USR1"],
         &["USR2"],
-        // A scheduler's warning and its request; the kernel's and the shell's news of a closed
-        // terminal; a wrapper that passes on what the terminal has sent already.
+        // A scheduler's warning and its request; the kernel's and the shell's signal for a closed
+        // terminal; a wrapper that forwards a signal that the terminal has already sent.
         &["USR1", "TERM"],
         &["HUP", "HUP"],
         &["TERM", "TERM"],
@@ -83,7 +85,7 @@ fn a_second_interrupt_ends_a_run_at_once() {
     let training = |event: &Value| event["event"] == "pass_started";
     assert!(std::iter::from_fn(|| run.event()).any(|event| training(&event)));
     send(&["INT"], &run);
-    // Two that come together count as one.
+    // Two interrupts in quick succession count as one.
     std::thread::sleep(Duration::from_millis(300));
     send(&["INT"], &run);
     let rest: Vec<_> = std::iter::from_fn(|| run.event()).collect();
@@ -108,7 +110,7 @@ fn nohup_is_honoured() {
 }
 
 /// Runs a program on a terminal and prints its exit status and its output; with `close`, the terminal
-/// goes away as soon as there is a checkpoint.
+/// is closed as soon as there is a checkpoint.
 const TERMINAL: &str = r#"
 import os, pty, sys
 close, program = sys.argv[1], sys.argv[2:]
@@ -129,7 +131,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 sys.stdout.buffer.write(shown)
 "#;
 
-/// What [`TERMINAL`] prints; `None` where there is no Python.
+/// Returns the exit status and the output that [`TERMINAL`] prints; `None` without Python.
 fn on_terminal(run: &Command, close: &Path, kind: &str) -> Option<(String, String)> {
     let mut python = Command::new("python3");
     python.args(["-c", TERMINAL]).arg(close).arg(run.get_program()).args(run.get_args());

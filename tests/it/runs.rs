@@ -1,4 +1,4 @@
-//! Runs side by side: which are meant, what differs, and how sure it is.
+//! Comparison of runs: which ones are found, how they differ, and how certain that is.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::common::runs::{matrix, predictions, read, write};
 
-/// Runs in folders of their own, given options, schema and epochs.
+/// Writes runs with these options, schemas and epochs into separate folders, and compares them.
 fn table(runs: &[(&str, &Schema, Vec<Vec<ActionPrediction>>)]) -> RunTable {
     let folder = TempDir::new().unwrap();
     let path = |place: usize| folder.path().join(format!("run-{place}"));
@@ -21,10 +21,10 @@ fn table(runs: &[(&str, &Schema, Vec<Vec<ActionPrediction>>)]) -> RunTable {
 }
 
 #[test]
-fn differences_are_over_the_actions_of_both() {
+fn differences_are_over_the_common_actions() {
     let schema = Schema::mvfoul().unwrap();
-    // The reference is wrong about a half of the severities; the other about an eighth, all of the first
-    // class. In the other task both are wrong about the same actions.
+    // The reference is wrong about half of the severities; the other about an eighth, all of the
+    // first class. In the other task both are wrong about the same actions.
     let class = |action: usize, task: usize| task == 1 && action.is_multiple_of(5);
     let before = predictions(&schema, 160, |a, task| class(a, task) || task == 0 && a / 4 % 2 == 0);
     let after = predictions(&schema, 160, |a, task| class(a, task) || task == 0 && a % 8 == 0);
@@ -54,7 +54,7 @@ fn differences_are_over_the_actions_of_both() {
     assert!((severity.balanced_accuracy.value - gain).abs() < 1e-12);
     assert!((pair.score.value - gain / 2.0).abs() < 1e-12);
     assert!(severity.balanced_accuracy.excludes_zero && pair.score.excludes_zero);
-    // Wrong about the same actions: no doubt that they are equally good.
+    // Both are wrong about the same actions, so they are certainly equally good.
     let same = kind.balanced_accuracy;
     assert_eq!([same.value, same.interval.low, same.interval.high], [0.0; 3]);
     assert!(!same.excludes_zero);
@@ -68,14 +68,14 @@ fn differences_are_over_the_actions_of_both() {
     }
     let marks: Vec<bool> =
         severity.classes.iter().map(|class| class.difference.unwrap().excludes_zero).collect();
-    // Of the first class both are wrong about a half.
+    // Both are wrong about half of the first class.
     assert_eq!(marks, [false, true, true, true]);
 }
 
 #[test]
 fn few_labelled_actions_mark_no_difference() {
     let schema = Schema::mvfoul().unwrap();
-    // The second task is known of few actions, about which the second run is always wrong.
+    // Few actions have a label in the second task, and the second run is wrong about all of them.
     let of = |labelled: usize, wrong: bool| {
         let mut all = predictions(&schema, 100, |_, task| task == 1 && wrong);
         for prediction in all.iter_mut().skip(labelled) {
@@ -143,7 +143,7 @@ fn what_two_runs_have_in_common_is_compared() {
     ];
     assert_eq!(relabelled.notes, notes);
 
-    // A class that only one of them knows.
+    // A class that only one of them has.
     let mut renamed = schema.clone();
     renamed.tasks[1].classes[7].name = "Diving".to_owned();
     let renamed = against(&renamed, good.clone());
@@ -227,7 +227,7 @@ fn folders_stand_for_their_runs() {
         std::fs::create_dir_all(root.join(run)).unwrap();
         std::fs::write(root.join(run).join("config.toml"), "").unwrap();
     }
-    // Neither runs nor what stands in a run's folder.
+    // Folders that are not runs, and one within a run's folder.
     for no_run in ["sweep/frames", "empty/deeper/run", "alone/previous-001"] {
         std::fs::create_dir_all(root.join(no_run)).unwrap();
         std::fs::write(root.join(no_run).join("x"), "").unwrap();
@@ -261,7 +261,7 @@ fn folders_stand_for_their_runs() {
         let found = find(&paths(&["alone", gone]));
         assert!(matches!(found, Err(RunsError::Read { .. })), "{gone}");
     }
-    // A path that is the ending of another one.
+    // A path that is the end of another one.
     let nested = [Path::new("a").join("b"), PathBuf::from("b")];
     assert_eq!(names(&nested)[1], "b");
 }
@@ -290,7 +290,7 @@ fn a_table_of_predictions_is_read_as_written() {
 fn runs_that_differ_in_seed_or_fold_are_merged() {
     let schema = Schema::mvfoul().unwrap();
     let folder = TempDir::new().unwrap();
-    // Wrong about each n-th action: scores 1/2, 3/4, 7/8.
+    // Wrong about every n-th action: scores 1/2, 3/4, 7/8.
     let run = |name: &str, options: &str, rare: Option<usize>| {
         let right = |rare: usize| predictions(&schema, 160, |action, _| action / 4 % rare == 0);
         let epochs: Vec<_> = rare.into_iter().map(right).collect();
@@ -318,14 +318,14 @@ fn runs_that_differ_in_seed_or_fold_are_merged() {
     assert!((score.error.unwrap() - 0.125).abs() < 1e-12, "{score:?}");
     assert_eq!(plain.tasks["action_class"].n, 2);
     assert_eq!(plain.difference, None);
-    // Of the seed that both have, and of a single pair there is no error.
+    // Only the seed that both have counts, and a single pair has no standard error.
     let difference = mixup.difference.unwrap();
     assert!((difference.mean - 0.125).abs() < 1e-12, "{difference:?}");
     assert_eq!((difference.n, difference.error), (1, None));
     assert_eq!((ema.score.unwrap().n, ema.difference.unwrap().n), (1, 1));
 
     assert!(table(&[first.clone(), third, alone]).repeats.is_empty(), "none is repeated");
-    // The same run again says nothing new, unless the first has no score yet.
+    // A copy of a run adds nothing, unless the first has no score yet.
     let copy = run("copy", "--seed 1", Some(2));
     assert!(table(&[first.clone(), copy.clone()]).repeats.is_empty(), "a copy is no repetition");
     let begun = run("begun", "--seed 1", None);
@@ -334,4 +334,35 @@ fn runs_that_differ_in_seed_or_fold_are_merged() {
     assert_eq!(found.repeats[0].runs, [1, 2]);
     // Names that have nothing in common.
     assert_eq!(table(&[first, other]).repeats[0].name, "plain_seed=1 and 1 more");
+}
+
+#[test]
+fn pairs_are_over_the_tasks_and_data_of_both() {
+    let schema = Schema::mvfoul().unwrap();
+    let mut kind = schema.clone();
+    kind.tasks.remove(0);
+    // The reference is right about all severities, but only about half of the kinds of action.
+    let both = predictions(&schema, 160, |action, task| task == 1 && action / 8 % 2 == 0);
+    let alone = predictions(&kind, 160, |action, _| action / 8 % 4 == 0);
+    let mut elsewhere = predictions(&schema, 160, |_, _| false);
+    elsewhere.iter_mut().for_each(|prediction| prediction.action.push('b'));
+    let table = table(&[
+        ("--seed 1", &schema, vec![both.clone()]),
+        ("--seed 2", &schema, vec![both.clone()]),
+        ("--seed 1 --tasks action_class", &kind, vec![alone.clone()]),
+        ("--seed 2 --tasks action_class", &kind, vec![alone.clone()]),
+        ("--seed 1 --dataset-root other", &schema, vec![elsewhere]),
+    ]);
+    let [reference, one_task, other_data] = &table.repeats[..] else {
+        panic!("{:?}", table.repeats)
+    };
+    let balanced = [matrix(&schema, 1, &both), matrix(&kind, 0, &alone)]
+        .map(|matrix| matrix.balanced_accuracy());
+    let difference = one_task.difference.unwrap();
+    assert!((difference.mean - (balanced[1] - balanced[0])).abs() < 1e-12, "{difference:?}");
+    assert_eq!(difference.n, 2);
+    // The scores, which are over different tasks, do not show it.
+    let scores = [reference, one_task].map(|group| group.score.unwrap().mean);
+    assert!(difference.mean > 0.2 && (scores[0] - scores[1]).abs() < 1e-12, "{scores:?}");
+    assert_eq!(other_data.difference, None);
 }

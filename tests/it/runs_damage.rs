@@ -1,4 +1,4 @@
-//! Runs that are not whole, and folders that are none: one line each.
+//! Damaged or incomplete runs, and folders that are not runs: one line each.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::common::program::{polyview, text};
 use crate::common::runs::{predictions, read, write};
 
-/// Two runs of two epochs, `one` and `two`.
+/// Writes two runs of two epochs, `one` and `two`.
 fn two_runs(root: &Path) {
     let schema = Schema::mvfoul().unwrap();
     let epochs =
@@ -19,7 +19,7 @@ fn two_runs(root: &Path) {
     write(&root.join("two"), "--seed 7", &schema, &epochs);
 }
 
-/// What `polyview compare` prints of these folders: exit status, stdout, stderr.
+/// Runs `polyview compare` on these folders; returns exit status, stdout and stderr.
 fn compare(root: &Path, folders: &[&str], more: &[&str]) -> (Option<i32>, String, String) {
     let folders: Vec<String> =
         folders.iter().map(|name| root.join(name).to_str().unwrap().to_owned()).collect();
@@ -32,7 +32,7 @@ fn compare(root: &Path, folders: &[&str], more: &[&str]) -> (Option<i32>, String
 
 #[test]
 fn damaged_files_are_named_in_one_line() {
-    /// The file of the second run, what becomes of its text, and the words of the line.
+    /// File of the second run, how its text is damaged, and the words of the error.
     type Case = (&'static str, fn(String) -> String, &'static [&'static str]);
     let cases: &[Case] = &[
         ("history.json", |text| text[..text.len() / 2].to_owned(), &["line 1"]),
@@ -40,7 +40,7 @@ fn damaged_files_are_named_in_one_line() {
         ("history.json", |text| text.replace("\"score\"", "\"points\""), &["score"]),
         ("config.toml", |text| text + "\nlr = = 3\n", &["line "]),
         ("config.toml", |text| text.replace("seed = 7", "seed = \"many\""), &["many"]),
-        ("valid_predictions.csv", |_| String::new(), &["no table of predictions"]),
+        ("valid_predictions.csv", |_| String::new(), &["not a table of predictions"]),
         ("valid_predictions.csv", |_| "action,score\n1,2\n".to_owned(), &["line 1", "TASK_label"]),
         (
             "valid_predictions.csv",
@@ -97,7 +97,7 @@ fn a_damaged_run_in_a_folder_of_runs_is_left_out() {
     assert!(note.starts_with("left out: ") && note.contains("one/history.json"), "{note}");
     assert!(compare(&root, &["."], &[]).1.contains("one/history.json: cannot be understood"));
 
-    // It was asked for, or there is nothing to compare without it.
+    // An error if the run is given explicitly, or if there is nothing to compare without it.
     let (status, out, error) = compare(&root, &[".", "one"], &[]);
     assert_eq!((status, out.as_str(), error.lines().count()), (Some(1), "", 1), "{error}");
     std::fs::remove_dir_all(root.join("three")).unwrap();
@@ -107,7 +107,7 @@ fn a_damaged_run_in_a_folder_of_runs_is_left_out() {
 }
 
 #[test]
-fn folders_that_are_no_runs_and_too_few_of_them_are_refused() {
+fn folders_that_are_not_runs_and_too_few_runs_are_refused() {
     let folder = TempDir::new().unwrap();
     let root = folder.path();
     two_runs(root);
@@ -123,7 +123,7 @@ fn folders_that_are_no_runs_and_too_few_of_them_are_refused() {
         assert_eq!((status, out.as_str(), error.lines().count()), (Some(expected), "", 1));
         assert!(error.contains(words), "{error}");
     }
-    // Before anything is read; a page is not written over a run's file.
+    // Refused before anything is read; a page does not overwrite a run's file.
     for (page, words) in [
         ("none/deeper/page.html", "there is no folder"),
         ("one/config.toml", "must end with .html"),
@@ -144,7 +144,7 @@ fn a_run_without_predictions_is_compared_without_intervals() {
     let table = || RunTable::new(&read(&[root.join("one"), root.join("two")])).unwrap();
     assert!(table().notes.is_empty() && table().differences.len() == 1);
 
-    // Of another epoch than the best: of a run that was killed, or is at this moment writing.
+    // Predictions of an epoch that is not the best: the run was killed, or is just writing.
     let predictions = root.join("two/valid_predictions.csv");
     let history = std::fs::read_to_string(root.join("two/history.json")).unwrap();
     let mut later: Vec<Value> = serde_json::from_str(&history).unwrap();
@@ -166,13 +166,13 @@ fn a_run_without_predictions_is_compared_without_intervals() {
         ["two: has no valid_predictions.csv, which older versions did not write"]
     );
     assert!(found.runs[0].score_interval.is_some() && found.runs[1].score.is_some());
-    // It is the reference.
+    // The same run as the reference.
     let (status, out, error) = compare(root, &["two", "one"], &[]);
     assert_eq!((status, error.as_str()), (Some(0), ""));
     assert!(out.contains("two: as the reference has no predictions"), "{out}");
     assert!(!out.contains("differences to") && out.contains("seed"), "{out}");
 
-    // In its first epoch.
+    // A run in its first epoch.
     std::fs::remove_file(root.join("two/history.json")).unwrap();
     let (_, out, _) = compare(root, &["one", "two"], &["--json"]);
     let found: Value = serde_json::from_str(&out).unwrap();

@@ -1,4 +1,4 @@
-//! What `polyview compare` shows: its tables, JSON and page.
+//! Output of `polyview compare`: its tables, JSON and page.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::common::page::sound;
 use crate::common::program::{polyview, text};
 use crate::common::runs::{predictions, read, write};
 
-/// Runs that are wrong about each n-th action, with names for folders.
+/// Writes runs with these names that are wrong about every n-th action, and returns their folders.
 fn runs(root: &Path, rare: &[(&str, usize)]) -> Vec<PathBuf> {
     let schema = Schema::mvfoul().unwrap();
     let run = |(name, rare): &(&str, usize)| {
@@ -30,13 +30,13 @@ fn rendered(folders: &[PathBuf]) -> String {
     page
 }
 
-/// The part of a page between the first `from` and the next `to`.
+/// Returns the part of a page between the first `from` and the next `to`.
 fn part<'a>(page: &'a str, from: &str, to: &str) -> &'a str {
     let start = page.find(from).unwrap_or_else(|| panic!("no {from}"));
     &page[start..start + page[start..].find(to).unwrap()]
 }
 
-/// The lines of a figure that are no axes.
+/// Returns the number of lines in a figure that are not axes.
 fn lines(figure: &str) -> usize {
     figure.split('<').filter(|tag| tag.starts_with("polyline") && tag.contains("var(--c")).count()
 }
@@ -88,7 +88,7 @@ fn the_page_has_tables_and_curves() {
         let figure = part(&page, &format!("<figure id=\"{id}\""), "</figure>");
         for colour in [1, 3, 4] {
             let line = format!("var(--c{colour})");
-            // In the legend, the line and its dot.
+            // In the legend, in the line and in its dot.
             assert!(figure.matches(&line).count() >= 3, "{id}: colour {colour}");
         }
         assert_eq!(lines(figure), 3, "{id}");
@@ -98,7 +98,7 @@ fn the_page_has_tables_and_curves() {
     let differences = part(&page, "id=\"differences\"", "</table>");
     assert_eq!(differences.matches("<tr>").count(), 3);
     assert!(differences.contains("+30.0<sup>*</sup>"), "{differences}");
-    // The third is as the reference.
+    // The third run equals the reference.
     assert!(differences.contains("<td>0.0<small>0.0 to 0.0</small></td>"), "{differences}");
     assert!(page.contains("* The interval excludes 0 and rests on at least 5 actions."));
     let classes = part(&page, "data-task=\"action_class\"", "</table>");
@@ -113,7 +113,7 @@ fn the_page_has_tables_and_curves() {
 #[test]
 fn more_runs_than_colours() {
     let folder = TempDir::new().unwrap();
-    // The reference is the worst; of the others the first two are.
+    // The reference is the worst run; run-1 and run-2 are the worst of the others.
     let all: Vec<(String, usize)> = (0..10).map(|n| (format!("run-{n}"), n + 1)).collect();
     let all: Vec<(&str, usize)> = all.iter().map(|(name, rare)| (name.as_str(), *rare)).collect();
     let page = rendered(&runs(folder.path(), &all));
@@ -129,7 +129,7 @@ fn more_runs_than_colours() {
 }
 
 #[test]
-fn a_task_that_one_run_has_alone_is_named_and_has_no_table() {
+fn a_task_of_only_one_run_is_named_and_has_no_table() {
     let folder = TempDir::new().unwrap();
     let both = Schema::mvfoul().unwrap();
     let mut one = both.clone();
@@ -172,7 +172,7 @@ fn the_command_prints_tables_or_json_and_writes_the_page() {
     assert!(text(&output.stderr).contains("page.html"));
     let written = std::fs::read_to_string(&page).unwrap();
     sound(&written);
-    // It may be written again; other pages stay.
+    // The page may be overwritten; other pages are kept.
     assert!(polyview(&["compare", sweep, "--out", out]).status.success());
     for other in ["<html>mine", &written.replacen("2 runs compared", "run – finished, epoch 2", 1)]
     {

@@ -19,7 +19,7 @@ fn the_default_window_gives_ten_frames_over_sixteen() {
 }
 
 #[test]
-fn cases() {
+fn windows_give_the_expected_frames() {
     // window, clip, expected frames, past the end
     let cases = [
         (window(67, 82, 25.0, 16), clip(126, 25.0), (67..=82).collect(), false),
@@ -41,10 +41,10 @@ fn cases() {
         (window(67, 82, 15.0, 3), clip(1, 25.0), vec![0, 0, 0], true),
         // The last frame of the window is not reached at this step: 0, 3, 6.
         (window(0, 8, 10.0, 3), clip(7, 30.0), vec![0, 3, 6], false),
-        // No frame wanted, no frame there.
+        // No frame requested, and a clip without frames.
         (window(0, 8, 10.0, 0), clip(7, 30.0), vec![], false),
         (window(0, 8, 10.0, 4), clip(0, 30.0), vec![], true),
-        // Rates that are no rates.
+        // Invalid frame rates.
         (window(3, 5, 15.0, 3), clip(50, 0.0), vec![3, 4, 5], false),
         (window(3, 5, 15.0, 3), clip(50, f64::NAN), vec![3, 4, 5], false),
         (window(3, 5, 0.0, 3), clip(50, 25.0), vec![3, 4, 5], false),
@@ -59,7 +59,7 @@ fn cases() {
     }
 }
 
-/// Against the rule spelled out: all positions in a list, then an even choice from it.
+/// Compares with the rule written out: all positions in a list, then an even choice from it.
 #[test]
 fn any_window_follows_the_rule() {
     for (start, length) in [(0, 0), (0, 1), (5, 4), (67, 15), (3, 30), (0, 125)] {
@@ -102,7 +102,7 @@ fn an_absurd_window_neither_hangs_nor_overflows() {
 
 const MIDDLE: Place = Place::MIDDLE;
 
-fn anywhere(window: Window, target_fps: f64, frames_per_clip: usize) -> WindowSpec {
+fn window_spec(window: Window, target_fps: f64, frames_per_clip: usize) -> WindowSpec {
     WindowSpec { window, target_fps, frames_per_clip }
 }
 
@@ -110,7 +110,7 @@ fn half_up(value: f64) -> usize {
     (value + 0.5).floor() as usize
 }
 
-/// The middle, every place of several, and some drawn ones.
+/// Returns the middle, each of several even places, and some drawn ones.
 fn places() -> Vec<Place> {
     let even = [1, 2, 3, 7].into_iter().flat_map(|of| (0..of).map(move |index| (index, of)));
     let drawn = (1..=5).map(|epoch| Place::Drawn { seed: 42, turn: epoch.into() });
@@ -126,7 +126,7 @@ fn every_window_gives_ascending_frames_of_the_clip() {
                 for wanted in [1, 2, 7, 16] {
                     for place in places() {
                         let info = clip(frames, fps);
-                        let pick = anywhere(window, 15.0, wanted).pick(&info, place, "7");
+                        let pick = window_spec(window, 15.0, wanted).pick(&info, place, "7");
                         let case = format!("{window}, {frames} at {fps}, {wanted}, {place:?}");
                         assert_eq!(pick.indices.len(), wanted, "{case}");
                         assert!(pick.indices.is_sorted(), "{case}: {:?}", pick.indices);
@@ -140,7 +140,7 @@ fn every_window_gives_ascending_frames_of_the_clip() {
                             assert_eq!(pick.distinct == wanted, frames >= wanted, "{case}");
                         }
                     }
-                    let none = anywhere(window, 15.0, wanted).window_indices(&clip(0, fps));
+                    let none = window_spec(window, 15.0, wanted).window_indices(&clip(0, fps));
                     assert_eq!((none.indices.len(), none.past_end), (0, true));
                 }
             }
@@ -156,7 +156,7 @@ fn consecutive_frames_lie_around_the_middle_or_evenly_spread() {
     for frames in [26, 27, 31, 126, 127] {
         let slack = frames - 26;
         let at = |window, place| {
-            let pick = anywhere(window, 15.0, 16).pick(&clip(frames, 25.0), place, "7");
+            let pick = window_spec(window, 15.0, 16).pick(&clip(frames, 25.0), place, "7");
             let start = pick.indices[0];
             let expected: Vec<usize> = offsets.iter().map(|offset| start + offset).collect();
             assert_eq!((pick.indices, pick.window), (expected, [start, start + 25]));
@@ -179,10 +179,10 @@ fn consecutive_frames_lie_around_the_middle_or_evenly_spread() {
     }
     // A clip that is shorter than the window repeats its last frame, wherever the window lies.
     for place in places() {
-        let pick = anywhere(Window::Dense, 25.0, 5).pick(&clip(3, 25.0), place, "7");
+        let pick = window_spec(Window::Dense, 25.0, 5).pick(&clip(3, 25.0), place, "7");
         assert_eq!((pick.indices, pick.past_end, pick.window), (vec![0, 1, 2, 2, 2], true, [0, 4]));
     }
-    let pick = anywhere(Window::Center, 25.0, 5).window_indices(&clip(5, 25.0));
+    let pick = window_spec(Window::Center, 25.0, 5).window_indices(&clip(5, 25.0));
     assert_eq!((pick.indices, pick.past_end), (vec![0, 1, 2, 3, 4], false));
 }
 
@@ -191,14 +191,17 @@ fn segments_give_one_frame_each() {
     for frames in [1, 2, 7, 8, 9, 100, 101] {
         for wanted in [1, 3, 8, 16] {
             for place in places() {
-                let pick =
-                    anywhere(Window::Segments, 15.0, wanted).pick(&clip(frames, 25.0), place, "7");
+                let pick = window_spec(Window::Segments, 15.0, wanted).pick(
+                    &clip(frames, 25.0),
+                    place,
+                    "7",
+                );
                 for (j, &frame) in pick.indices.iter().enumerate() {
                     let [start, next] = [j, j + 1].map(|j| j * frames / wanted);
                     let inside = start..next.max(start + 1);
                     assert!(inside.contains(&frame), "{frames}, {wanted}, {place:?}: {frame}");
                     if let Place::Even { index, of } = place {
-                        // Never a whole number less than a rounding error.
+                        // The offset compensates for rounding just below a whole number.
                         let share = (index as f64 + 0.5) / of as f64 + 1e-9;
                         assert_eq!(frame, start + (share * inside.len() as f64) as usize);
                     }
@@ -207,7 +210,7 @@ fn segments_give_one_frame_each() {
         }
     }
     let frames =
-        |place| anywhere(Window::Segments, 15.0, 4).pick(&clip(12, 25.0), place, "7").indices;
+        |place| window_spec(Window::Segments, 15.0, 4).pick(&clip(12, 25.0), place, "7").indices;
     assert_eq!(frames(MIDDLE), [1, 4, 7, 10]);
     let all = (0..3).map(|index| frames(Place::Even { index, of: 3 }));
     assert_eq!(all.collect::<Vec<_>>(), [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8, 11]]);
@@ -220,7 +223,7 @@ fn segments_give_one_frame_each() {
 fn the_whole_clip_is_spread_over_the_frames() {
     for frames in [1, 2, 15, 16, 17, 126] {
         for wanted in [1, 2, 5, 16] {
-            let pick = anywhere(Window::Whole, 15.0, wanted).window_indices(&clip(frames, 25.0));
+            let pick = window_spec(Window::Whole, 15.0, wanted).window_indices(&clip(frames, 25.0));
             let expected: Vec<usize> = (0..wanted)
                 .map(|j| match wanted {
                     1 => frames / 2,
@@ -233,8 +236,8 @@ fn the_whole_clip_is_spread_over_the_frames() {
 }
 
 #[test]
-fn seconds_are_the_nearest_frames() {
-    let seconds = |start, end| anywhere(Window::Seconds { start, end }, 15.0, 16);
+fn seconds_are_rounded_to_the_nearest_frames() {
+    let seconds = |start, end| window_spec(Window::Seconds { start, end }, 15.0, 16);
     let info = clip(126, 25.0);
     let expected = window(67, 82, 15.0, 16).window_indices(&info);
     assert_eq!(seconds(2.68, 3.28).window_indices(&info), expected);
@@ -242,7 +245,7 @@ fn seconds_are_the_nearest_frames() {
     let slow = clip(126, 12.5);
     let expected = window(34, 41, 15.0, 16).window_indices(&slow);
     assert_eq!(seconds(2.68, 3.28).window_indices(&slow), expected);
-    // Past the end, and where the clip has no rate: that of the target.
+    // Past the end; and a clip without a frame rate counts as one with the target rate.
     assert!(seconds(3.0, 6.0).window_indices(&info).past_end);
     let expected = window(15, 30, 15.0, 16).window_indices(&clip(126, 0.0));
     assert_eq!(seconds(1.0, 2.0).window_indices(&clip(126, 0.0)), expected);
@@ -252,7 +255,7 @@ fn seconds_are_the_nearest_frames() {
 #[test]
 fn a_place_is_drawn_from_seed_epoch_and_action_alone() {
     for window in [Window::Dense, Window::Segments] {
-        let spec = anywhere(window, 25.0, 4);
+        let spec = window_spec(window, 25.0, 4);
         let drawn = |seed, epoch: usize, action: &str, frames| {
             spec.pick(&clip(frames, 25.0), Place::Drawn { seed, turn: epoch.into() }, action)
                 .indices
@@ -271,9 +274,9 @@ fn a_place_is_drawn_from_seed_epoch_and_action_alone() {
             }
         }
     }
-    // Windows that do not vary are where they are.
+    // Windows that do not vary ignore the place.
     for window in ["3..9", "0.2s..0.6s", "center", "whole"] {
-        let spec = anywhere(window.parse().unwrap(), 25.0, 4);
+        let spec = window_spec(window.parse().unwrap(), 25.0, 4);
         let all = places().into_iter().map(|place| spec.pick(&clip(50, 25.0), place, "7"));
         assert!(all.into_iter().all(|pick| pick == spec.window_indices(&clip(50, 25.0))));
     }

@@ -15,7 +15,7 @@ fn label_rules() {
         |severity: usize, class: usize| Labelled::Labels(vec![Some(severity), Some(class)]);
     let out = |reason: &str| Labelled::LeftOut { reason: reason.to_owned() };
     let cases = [
-        // Plain ones.
+        // Regular annotations.
         ("Tackling", "No offence", "", labels(0, 0)),
         ("Standing tackling", "Offence", "1.0", labels(1, 1)),
         ("High leg", "Offence", "3.0", labels(2, 2)),
@@ -30,7 +30,7 @@ fn label_rules() {
         ("Tackling", "No Offence", "4.0", labels(0, 0)),
         ("Tackling", "No offence", "5.0", labels(0, 0)),
         ("Tackling", "No offence", "6.0", labels(0, 0)),
-        // Rule 1: also for offence and severity that are in order.
+        // Rule 1: also with valid offence and severity.
         ("", "Offence", "3.0", out("no action class")),
         ("Dont know", "No offence", "", out("no action class")),
         ("", "", "", out("no action class")),
@@ -42,7 +42,7 @@ fn label_rules() {
         ("Tackling", "Offence", "", out("severity undecided")),
         ("Tackling", "Offence", "2.0", out("severity undecided")),
         ("Tackling", "Offence", "4.0", out("severity undecided")),
-        // A Dive stays, with defaults.
+        // A Dive is kept, with defaults.
         ("Dive", "", "", labels(1, 7)),
         ("Dive", "Between", "", labels(1, 7)),
         ("Dive", "Between", "3.0", labels(2, 7)),
@@ -61,7 +61,8 @@ fn label_rules() {
         ("Kicking", "Offence", "1.0", unknown("action_class", "Action class", "Kicking")),
         ("dive", "Offence", "1.0", unknown("action_class", "Action class", "dive")),
         ("dive", "Between", "1.0", out("offence undecided")),
-        // The rules look at the value as annotated: an unknown offence with no severity goes by rule 3.
+        // The rules apply to the annotated value: an unknown offence without severity falls under
+        // rule 3.
         ("Holding", "Offense", "", out("severity undecided")),
     ];
     for (class, offence, severity, expected) in cases {
@@ -87,7 +88,8 @@ fn every_unknown_value_is_named() {
     assert_eq!(named, [("Offence", "Offense"), ("Severity", "6.0"), ("Action class", "Kicking")]);
 }
 
-/// The official evaluator's truths: what it skips, and the classes it counts the others in.
+/// Compares with the official evaluator: the actions that it skips, and the classes in which it
+/// counts the others.
 #[test]
 fn labels_agree_with_the_official_evaluator() {
     let schema = Schema::mvfoul().unwrap();
@@ -204,14 +206,14 @@ fn a_schema_of_some_of_its_tasks_ignores_the_fields_of_the_others() {
         let known = part.fields().contains(field) || ignored.iter().any(|name| name == field);
         assert!(known, "{field} would be reported");
     }
-    // A checkpoint keeps it as text.
+    // A checkpoint stores the schema as text.
     assert_eq!(Schema::parse(&part.to_toml(), "part.toml").unwrap(), part);
-    // An action counts whose other label is not known.
+    // An action counts even if its other label is unknown.
     assert_eq!(
         part.label(&foul("Tackling", "Offence", "none of these")),
         Labelled::Labels(vec![Some(0)])
     );
-    // In the schema's order, whatever the other one; and all of them are the schema.
+    // Tasks keep the schema's order, whatever order is given; all of them give the schema itself.
     let all = names(&["action_class", "offence_severity"]);
     assert_eq!(whole.clone().with_tasks(&all).unwrap(), whole);
     let error = whole.with_tasks(&names(&["severity"])).unwrap_err().to_string();

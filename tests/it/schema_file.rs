@@ -3,7 +3,7 @@ use polyview::schema::{Labelled, Schema, SchemaError};
 
 use crate::common::data::{fields, unknown, write_split};
 
-/// A small schema of another field, as a base for broken ones.
+/// Small schema from another domain, as a base for broken ones.
 const BIRDS: &str = r#"
 name = "birds"
 title = "Birds"
@@ -24,7 +24,7 @@ input = true
 "#;
 
 #[test]
-fn a_task_may_be_left_open() {
+fn a_label_may_be_unknown() {
     let text = |unknown: &str| {
         format!(
             r#"
@@ -67,7 +67,7 @@ fn other_data_sets_are_possible() {
     assert_eq!((schema.imbalanced_task(), schema.folder), (None, None));
 }
 
-/// A data set by [`BIRDS`] with one action of these fields; the problems' messages.
+/// Writes a data set with one action with these fields, and returns the messages of its problems.
 fn bird_problems(schema: &str, fields: &str) -> Vec<String> {
     let schema = Schema::parse(schema, "birds.toml").unwrap();
     let root = tempfile::tempdir().unwrap();
@@ -81,7 +81,8 @@ fn bird_problems(schema: &str, fields: &str) -> Vec<String> {
 fn a_schema_may_list_the_fields_that_it_ignores() {
     let fields = r#""Species": "Tit", "sex": "f", "Observer": "x""#;
     let meant = "\"sex\" in 1 action: no such field; did you mean \"Sex\"?";
-    // Without a list, only what looks misspelled is named, and only where the right field is missing.
+    // Without a list, only fields that look misspelled are reported, and only if the right one is
+    // missing.
     assert_eq!(bird_problems(BIRDS, fields), [meant]);
     let both = r#""Species": "Tit", "sex": "f", "Sex": "f", "Observer": "x""#;
     assert_eq!(bird_problems(BIRDS, both), [""; 0]);

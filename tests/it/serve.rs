@@ -1,4 +1,4 @@
-//! The server's limits, and what it says to requests that are not what they should be.
+//! The server's limits, and its answers to invalid requests.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,7 +16,7 @@ use crate::common::http::{self, answer, form, form_head, get, post, request, sen
 use crate::common::serve::{clips, network};
 use crate::common::wait;
 
-/// A server in this process, with a port of its own.
+/// Server in this process, with its own port.
 struct Served {
     address: SocketAddr,
     stop: Arc<AtomicBool>,
@@ -25,7 +25,7 @@ struct Served {
 
 const TINY: [usize; 3] = [2, 16, 16];
 
-/// With limits that a test can reach.
+/// Returns limits that a test can reach.
 fn limits() -> Limits {
     Limits { max_upload: 1 << 20, grace: Duration::from_millis(500), ..Limits::default() }
 }
@@ -70,7 +70,7 @@ impl Drop for Served {
     }
 }
 
-/// Checks that a value has the keys and types that the document says, and no others.
+/// Checks that a value has the keys and types that the document specifies, and no others.
 fn fits(document: &Value, schema: &Value, value: &Value, place: &str) {
     if let Some(reference) = schema["$ref"].as_str() {
         let schema = document.pointer(reference.trim_start_matches('#')).expect(reference);
@@ -137,7 +137,7 @@ fn the_document_describes_the_routes_and_their_answers() {
 }
 
 #[test]
-fn paths_that_are_none_of_its_own_are_not_found() {
+fn paths_that_are_not_served_are_not_found() {
     let served = Served::start(TINY, limits());
     for path in [
         "/../../etc/passwd",
@@ -199,7 +199,7 @@ fn other_hosts_and_pages_are_refused() {
 }
 
 #[test]
-fn bodies_that_are_no_forms_are_refused() {
+fn bodies_that_are_not_forms_are_refused() {
     let served = Served::start(TINY, limits());
     let address = served.address;
     let host = format!("Host: {address}");
@@ -230,19 +230,19 @@ fn bodies_that_are_no_forms_are_refused() {
             String::from_utf8_lossy(&body[..body.len().min(90)])
         );
     }
-    // A client that goes away in the middle is no trouble to others.
+    // A client that disconnects in the middle does not affect others.
     drop(send(address, &[form_head(address, good.len()).as_bytes(), &good[..300]].concat()));
     assert_eq!(answer(send_form(address, &good)).unwrap().status, 200);
 }
 
 #[test]
-fn what_is_too_large_or_too_much_is_refused() {
+fn too_large_or_too_many_uploads_are_refused() {
     let served = Served::start(TINY, Limits { clips: 3, ..limits() });
     let address = served.address;
     let [clip, _] = clips();
     let large = vec![7; 2 << 20];
     assert_eq!(post(address, &[("a.mp4", &large)]).status, 413);
-    // Without a length that says so.
+    // Without a length that reveals it.
     let body = form(&[("clip", "a.mp4", &large)]);
     let chunked = form_head(address, 0).replace("Content-Length: 0", "Transfer-Encoding: chunked");
     let mut bytes = format!("{chunked}{:x}\r\n", body.len()).into_bytes();
@@ -252,7 +252,7 @@ fn what_is_too_large_or_too_much_is_refused() {
     assert_eq!(post(address, &[("a.mp4", &clip[..]); 3]).status, 200);
     let more = post(address, &[("a.mp4", &clip[..]); 4]);
     assert!(more.status == 400 && more.error().contains("more than 3 clips"), "{more:?}");
-    // What is not a clip's content is not kept in memory as long as it may be.
+    // Data that belongs to no part is refused before it fills the memory.
     let served = Served::start(TINY, Limits { max_upload: 64 << 20, ..limits() });
     let endless = vec![b'a'; 4 << 20];
     let answer = answer(send_form(served.address, &endless)).unwrap();
@@ -260,7 +260,7 @@ fn what_is_too_large_or_too_much_is_refused() {
 }
 
 #[test]
-fn names_of_clips_come_back_but_no_path_of_this_machine() {
+fn answers_contain_names_of_clips_but_no_local_path() {
     let served = Served::start(TINY, limits());
     let [first, second] = clips();
     let long = format!("{}.mp4", "n".repeat(500));
@@ -292,19 +292,19 @@ fn names_of_clips_come_back_but_no_path_of_this_machine() {
 }
 
 #[test]
-fn slow_clients_are_given_up() {
+fn slow_clients_are_disconnected() {
     let short = Duration::from_millis(300);
     let limits = Limits { head: short, idle: short, body: 3 * short, waiting: 0, ..limits() };
     let served = Served::start(TINY, limits);
     let address = served.address;
     let good = form(&[("clip", "a.mp4", &clips()[0])]);
     let head = form_head(address, good.len());
-    // Nothing, half of a head, half of a body.
+    // Nothing is sent, or half of a head, or half of a body.
     assert!(answer(send(address, b"")).is_none());
     assert!(answer(send(address, &head.as_bytes()[..50])).is_none());
     let half = [head.as_bytes(), &good[..200]].concat();
     let stopped = send(address, &half);
-    // It has the only place, and the others' bodies are not read.
+    // It occupies the only place, and the bodies of other requests are not read.
     wait::until("a place is taken", || answer(send_form(address, &good)).unwrap().status == 503);
     let busy = answer(send_form(address, &good));
     let stopped = answer(stopped).unwrap();
@@ -312,7 +312,7 @@ fn slow_clients_are_given_up() {
     if let Some(busy) = busy.filter(|busy| busy.status == 503) {
         assert!(busy.head.contains("retry-after: ") && !busy.error().is_empty(), "{busy:?}");
     }
-    // Never idle for long, but too long all the same.
+    // Never idle for long, but too slow overall.
     let mut trickle = send(address, head.as_bytes());
     let mut status = String::new();
     for byte in good.iter().cycle() {
@@ -341,7 +341,8 @@ fn clips_that_take_too_long_are_not_read() {
     assert_eq!(clips.len(), 2);
 }
 
-/// Requests for the page, more than the system's buffers hold answers to; the last one ends the connection.
+/// Sends more requests for the page than the system's buffers hold answers to; the last one closes
+/// the connection. Returns the stream and the number of requests.
 fn many_pages(address: SocketAddr) -> (TcpStream, usize) {
     const COUNT: usize = 600;
     let page = |more: &str| format!("GET / HTTP/1.1\r\nHost: {address}\r\n{more}\r\n");
@@ -350,15 +351,15 @@ fn many_pages(address: SocketAddr) -> (TcpStream, usize) {
 }
 
 #[test]
-fn who_does_not_take_its_answer_is_cut_off() {
+fn a_client_that_does_not_read_its_answer_is_disconnected() {
     let head = Duration::from_secs(600);
     let limits = Limits { head, idle: Duration::from_secs(1), connections: 1, ..limits() };
     let served = Served::start(TINY, limits);
-    // It has the only connection.
+    // This client holds the only connection.
     let (greedy, _) = many_pages(served.address);
     assert_eq!(get(served.address, "/api/queue").status, 200);
     drop(greedy);
-    // Pauses are no fault.
+    // Pauses are allowed.
     let (mut slow, count) = many_pages(served.address);
     let (mut text, mut part) = (Vec::new(), vec![0; 1 << 20]);
     loop {
@@ -372,7 +373,7 @@ fn who_does_not_take_its_answer_is_cut_off() {
     assert_eq!(answers, count);
 }
 
-/// Whether the server has answered by now, and how.
+/// Returns whether the server has answered by now, and stores the start of its answer in `status`.
 fn has_answer(stream: &mut TcpStream, status: &mut String) -> bool {
     stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
     let mut bytes = [0; 64];
@@ -382,8 +383,8 @@ fn has_answer(stream: &mut TcpStream, status: &mut String) -> bool {
 }
 
 #[test]
-fn who_goes_away_leaves_the_queue_and_the_end_does_not_wait_long() {
-    // Takes seconds on any machine.
+fn disconnected_clients_leave_the_queue_and_shutdown_does_not_wait_long() {
+    // A prediction takes seconds on any machine.
     let served = Served::start([64, 224, 398], limits());
     let address = served.address;
     let [clip, _] = clips();
@@ -400,7 +401,7 @@ fn who_goes_away_leaves_the_queue_and_the_end_does_not_wait_long() {
     drop(second);
     wait::until("one has gone", || queue() == (1, true));
     drop(served);
-    // Those that wait are told; the one that runs is cut off unless it had ended just before.
+    // Waiting requests get an answer; the running one is cut off unless it finished just before.
     let third = answer(third).unwrap();
     assert!(third.status == 503 && third.error().contains("shutting down"), "{third:?}");
     assert!(answer(first).is_none_or(|answer| answer.status == 200));

@@ -17,7 +17,7 @@ use crate::common::program::{command, last_error, text};
 use crate::common::serve::{clips, network};
 use crate::common::wait;
 
-/// The program, with a folder for what it stores.
+/// Running server program, with a folder for the files that it stores.
 struct Program {
     child: Child,
     address: SocketAddr,
@@ -36,7 +36,8 @@ impl Program {
         Self::start_in(TempDir::new().unwrap(), more)
     }
 
-    /// One that stores in this folder and finds programs in its `bin`, if there is one, before others.
+    /// Starts a server that stores files in this folder and finds programs in its `bin`, if there
+    /// is one, before others.
     fn start_in(folder: TempDir, more: &[&str]) -> Self {
         let checkpoint = folder.path().join("best.safetensors");
         let (net, info) = network([2, 16, 16]);
@@ -56,7 +57,7 @@ impl Program {
         Self { child, address, checkpoint, folder }
     }
 
-    /// What it has stored: the folder of the server, and what is in it.
+    /// Returns the number of folders that the server has created, and of the uploads in them.
     fn stored(&self) -> (usize, usize) {
         let inside: Vec<PathBuf> = fs::read_dir(self.folder.path().join("tmp"))
             .unwrap()
@@ -66,14 +67,14 @@ impl Program {
         (inside.len(), uploads)
     }
 
-    /// What it has written on stderr, until its end.
+    /// Returns what the server has written to stderr until it ended.
     fn log(&mut self) -> String {
         let mut log = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
         log
     }
 
-    /// Asks it to end.
+    /// Sends the signal and returns the exit code.
     fn end(&mut self, signal: &str) -> Option<i32> {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
@@ -90,7 +91,7 @@ impl Drop for Program {
 }
 
 #[test]
-fn a_prediction_is_that_of_predict() {
+fn a_prediction_equals_that_of_predict() {
     let mut program = Program::start(&["--min-confidence", "0.5"]);
     let [first, second] = clips();
     let names = ["clip_0.mp4", "broken.mp4", "clip_1.mp4"];
@@ -139,8 +140,8 @@ fn a_prediction_is_that_of_predict() {
 }
 
 #[test]
-fn who_goes_away_ends_the_decoding_of_its_clips() {
-    // An ffmpeg that works, and never comes to an end with a clip.
+fn a_client_that_disconnects_ends_the_decoding_of_its_clips() {
+    // An ffmpeg that works but never finishes with a clip.
     let folder = TempDir::new().unwrap();
     let (bin, started) = (folder.path().join("bin"), folder.path().join("started"));
     fs::create_dir(&bin).unwrap();
@@ -149,7 +150,7 @@ fn who_goes_away_ends_the_decoding_of_its_clips() {
          cat > /dev/null; echo '0, 0, 0, 1, 12, 0x0'\n",
         started.display()
     );
-    // By another process: see video_ffmpeg_program.rs.
+    // Written by another process: see video_ffmpeg_program.rs.
     let write = r#"printf '%s' "$1" > "$2"; chmod 755 "$2""#;
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", write, "sh", &script]).arg(bin.join("ffmpeg"));
@@ -159,7 +160,7 @@ fn who_goes_away_ends_the_decoding_of_its_clips() {
     let number = || fs::read_to_string(&started).unwrap_or_default();
     wait::until("ffmpeg has a clip", || number().ends_with('\n'));
     drop(waits);
-    // Whoever comes next does not wait for it.
+    // The next client does not wait for it.
     let [clip, _] = clips();
     assert_eq!(post(program.address, &[("a.mp4", clip)]).status, 200);
     let mut there = Command::new("kill");
@@ -180,7 +181,7 @@ fn forty_uploads_at_once_take_neither_memory_nor_disk() {
     let [clip, _] = clips();
     assert_eq!(post(program.address, &[("a.mp4", clip)]).status, 200);
     let before = peak_memory(&program.child);
-    // With a box of the container that holds nothing.
+    // A clip with a box of the container that holds no data.
     let mut large = [clip, &(4_u32 << 20).to_be_bytes()[..], b"free"].concat();
     large.resize(clip.len() + (4 << 20), 9);
     let body = form(&[("clip", "a.mp4", clip), ("clip", "large.mp4", &large)]);
@@ -198,7 +199,7 @@ fn forty_uploads_at_once_take_neither_memory_nor_disk() {
     let more = peak_memory(&program.child) - before;
     assert!(more < 64 << 20, "{more} bytes for 40 uploads");
     assert_eq!(program.stored(), (1, 0));
-    // With an upload that does not end.
+    // The server ends during an unfinished upload.
     let unfinished = send_form(program.address, &body[..body.len() - 1]);
     assert_eq!(program.end("TERM"), Some(0));
     assert_eq!(program.stored(), (0, 0));

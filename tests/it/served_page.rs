@@ -47,16 +47,16 @@ fn an_answer_shows_what_qualifies_it() {
     let files = HashMap::from([("model.html".to_owned(), page.into_bytes())]);
     let Some(found) = run_script_with(script, &json!({ "answer": answer }), files) else { return };
     assert_eq!(found["seen"], json!([]), "{found}");
-    // While it works: a bar without a share, which moves.
+    // While the server works, an indeterminate progress bar moves.
     assert_eq!((&found["moves"], &found["indeterminate"]), (&1.into(), &true.into()), "{found}");
     assert_eq!(found["left"], "Left out: b.mkv: is damaged", "{found}");
     let views = found["views"].as_array().unwrap();
     assert_eq!((&views[0], &views[1]), (&Value::Null, &"Left out: is damaged".into()), "{found}");
-    // Only what is decided has a winner.
+    // Only a decided task has a winner.
     assert_eq!(found["winners"], json!([1, 0]), "{found}");
     assert_eq!(found["captions"][1], "Action class: undecided", "{found}");
     assert_eq!(found["averaged"], "averaged over 18 predictions", "{found}");
     assert_eq!(found["name"], "<b>\u{5d0}", "{found}");
-    // Other clips, other answer.
+    // Choosing another clip removes the marks of the answer.
     assert_eq!(found["after"], 0, "{found}");
 }

@@ -6,7 +6,7 @@ use polyview::data::source::{Format, Partition, SourceSpec};
 use polyview::data::{DataError, DataSource};
 use tempfile::TempDir;
 
-/// A data set with these files.
+/// Creates a data set with these files.
 fn folder(files: &[(&str, &str)]) -> (TempDir, SourceSpec) {
     let folder = TempDir::new().unwrap();
     for (name, text) in files {
@@ -22,7 +22,7 @@ const TRAIN: (&str, &str) = ("train.csv", "path,class\na.mp4,x\nb.mp4,y\n");
 const VALID: (&str, &str) = ("val.csv", "path,class\nc.mp4,x\nd.mp4,y\n");
 
 #[test]
-fn what_macos_leaves_beside_a_table_is_none() {
+fn a_hidden_file_of_macos_beside_a_table_is_ignored() {
     let hidden = ("._train.csv", "\u{0}\u{5}\u{16}\u{7}");
     let (_folder, spec) = folder(&[TRAIN, VALID, hidden]);
     let source = DataSource::open(&spec).unwrap();
@@ -31,14 +31,14 @@ fn what_macos_leaves_beside_a_table_is_none() {
 }
 
 #[test]
-fn annotations_beside_tables_or_lists_are_not_of_one_split() {
+fn annotations_beside_tables_or_lists_do_not_make_a_single_split() {
     let other = ("annotations.json", "{}");
     let (_folder, spec) = folder(&[TRAIN, VALID, other]);
     assert_eq!(DataSource::open(&spec).unwrap().format(), Format::Manifest);
     let lists = [("train.txt", "a.mp4 x\nb.mp4 y\n"), ("val.txt", "c.mp4 x\n"), other];
     let (_folder, spec) = folder(&lists);
     assert_eq!(DataSource::open(&spec).unwrap().format(), Format::List);
-    // Nor does a table of something else make a split's folder a data set.
+    // A table of something else does not make a split's folder a data set.
     let clips = [("action_0/clip_0.mp4", ""), ("action_1/clip_0.mp4", "")];
     for table in [("out.csv", "action,task\n0,x\n"), ("readme.md", "")] {
         let (_folder, spec) = folder(&[clips[0], clips[1], other, table]);

@@ -9,7 +9,7 @@ use polyview::data::{DataError, DataSource};
 use polyview::schema::Schema;
 use tempfile::TempDir;
 
-/// A folder with these files, empty where they are clips.
+/// Creates a folder with these files; clips are empty files.
 fn folder(files: &[(&str, &str)]) -> TempDir {
     let folder = TempDir::new().unwrap();
     for (name, text) in files {
@@ -32,7 +32,7 @@ fn open(root: &Path) -> Result<DataSource, DataError> {
     DataSource::open(&spec(root))
 }
 
-/// Ids and labels of a split's actions.
+/// Returns the ids and labels of a split's actions.
 fn actions(split: &Split) -> Vec<(&str, Vec<Option<usize>>)> {
     let labels = |action: &polyview::data::annotations::Action| action.labels.clone().unwrap();
     split.actions.iter().map(|action| (action.id.as_str(), labels(action))).collect()
@@ -79,6 +79,109 @@ fn folders_of_classes_hold_clips_actions_and_folders_of_images() {
     let views = root.path().join("train/clap/two views");
     assert_eq!(paths, [views.join("left.mp4"), views.join("right.avi")]);
     assert_eq!(actions(&source.split("val").unwrap()), [("wave/x", vec![Some(1)])]);
+}
+
+/// The texts of a split's problems.
+fn problems(split: &Split) -> Vec<String> {
+    split.problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn images_beside_an_actions_videos_are_not_used() {
+    let root = clips(&[
+        "wave/a/0.mp4",
+        "wave/a/1.mp4",
+        "wave/a/thumb.jpg",
+        "wave/b/0.mp4",
+        "wave/b/1.png",
+        "wave/b/2.png",
+        "wave/b/frames/1.png",
+        "wave/c.mp4",
+        "wave/thumb.jpg",
+        "clap/a/1.jpg",
+        "clap/b/left/1.jpg",
+        "clap/b/right/1.jpg",
+        "clap/c/0.mp4",
+        "clap/c/0/1.jpg",
+        "clap/d.mp4",
+    ]);
+    let spec = SourceSpec {
+        partition: Partition { shares: Some("0.8,0.2".parse().unwrap()), ..Partition::default() },
+        ..spec(root.path())
+    };
+    let source = DataSource::open(&spec).unwrap();
+    let splits = ["train", "valid"].map(|name| source.split(name).unwrap());
+    let mut views = Vec::new();
+    for action in splits.iter().flat_map(|split| &split.actions) {
+        views.extend(action.views.iter().map(|view| view.url.as_str()));
+    }
+    views.sort_unstable();
+    let used = [
+        "clap/a",
+        "clap/b/left",
+        "clap/b/right",
+        "clap/c/0.mp4",
+        "clap/d.mp4",
+        "wave/a/0.mp4",
+        "wave/a/1.mp4",
+        "wave/b/0.mp4",
+        "wave/c.mp4",
+    ];
+    assert_eq!(views, used);
+    let mut warnings: Vec<String> = splits.iter().flat_map(problems).collect();
+    warnings.retain(|text| text.contains("not used"));
+    warnings.sort_unstable();
+    let expected = [
+        "action clap/c: 1 folder of images beside its 1 video is not used",
+        "action wave/a: 1 image beside its 2 videos is not used",
+        "action wave/b: 2 images and 1 folder of images beside its 1 video are not used",
+    ];
+    assert_eq!(warnings, expected);
+}
+
+#[test]
+fn clips_in_folders_that_are_not_read_are_named() {
+    let root = clips(&[
+        "train/wave/s.mp4",
+        "train/wave/m1/act0/0.mp4",
+        "train/wave/b/0.mp4",
+        "train/wave/b/sub/x.mp4",
+        "train/wave/b/sub/y.mp4",
+        "train/clap/m1/act0/0.mp4",
+        "train/clap/m1/act1/deep/0.mp4",
+        "train/point/1.jpg",
+        "train/nod/a.mp4",
+        "train/nod/notes/readme.txt",
+        "train/loose.mp4",
+        "val/wave/m1/act0/0.mp4",
+        "test/wave/c.mp4",
+    ]);
+    let source = open(root.path()).unwrap();
+    let train = source.split("train").unwrap();
+    let end = "are not used: clips belong in CLASS/ or CLASS/ACTION/";
+    let expected = [
+        format!(
+            "clips in train, train/clap/m1/act0, train/clap/m1/act1/deep, train/point, \
+             train/wave/b/sub and 1 more folder {end}"
+        ),
+        // The folder has no action, so it is no split.
+        format!("clips in val/wave/m1/act0 {end}"),
+    ];
+    assert_eq!(problems(&train), expected);
+    assert_eq!(problems(&source.split("test").unwrap()), [""; 0]);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_search_for_unused_clips_does_not_follow_links_back() {
+    let root =
+        clips(&["wave/a/0.mp4", "wave/b.mp4", "clap/a/0.mp4", "clap/b.mp4", "clap/c/d/e/f.mp4"]);
+    for (target, link) in [("..", "wave/a/up"), ("..", "clap/c/d/up"), ("..", "clap/c/d/e/up")] {
+        std::os::unix::fs::symlink(target, root.path().join(link)).unwrap();
+    }
+    let source = open(root.path()).unwrap();
+    let expected = "clips in clap/c/d/e are not used: clips belong in CLASS/ or CLASS/ACTION/";
+    assert!(problems(&source.split("train").unwrap()).contains(&expected.to_owned()));
 }
 
 #[test]
@@ -132,7 +235,7 @@ fn tabs_and_semicolons_separate_as_well() {
         assert_eq!(source.format(), Format::Manifest);
         assert_eq!(source.schema().tasks[0].class_names(), ["x, y", "z"]);
         assert_eq!(ids(&source.split("train").unwrap()), ["a", "b"]);
-        // The table itself may be named.
+        // The table itself may be given.
         assert_eq!(open(&root.path().join(name)).unwrap().splits(), ["train", "valid"]);
     }
 }
@@ -171,11 +274,11 @@ fn raw_frames_are_listed_with_their_number() {
         ("c/1.jpg", ""),
     ];
     let source = open(folder(&files).path());
-    // The folder is gone by now: only what was read counts.
+    // The folder has been removed by now: only what was read before counts.
     assert_eq!(ids(&source.unwrap().split("train").unwrap()), ["a", "b"]);
 }
 
-/// A table of `count` actions of two classes, in pairs that belong together.
+/// Creates a table of `count` actions of two classes, in pairs that belong together.
 fn pairs(count: usize) -> TempDir {
     let mut text = "path,class,group\n".to_owned();
     for index in 0..count {
@@ -185,7 +288,7 @@ fn pairs(count: usize) -> TempDir {
 }
 
 #[test]
-fn splits_that_are_lacking_are_made() {
+fn missing_splits_are_made() {
     let root = pairs(80);
     let source = open(root.path()).unwrap();
     assert_eq!(source.splits(), ["train", "valid", "test"]);
@@ -228,7 +331,7 @@ fn splits_that_are_lacking_are_made() {
 }
 
 #[test]
-fn a_split_is_taken_from_train_where_only_valid_is_lacking() {
+fn a_split_is_taken_from_train_where_only_valid_is_missing() {
     let names: Vec<String> = (0..40).map(|n| format!("train/{}/{n}.mp4", n % 2)).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).chain(["test/0/t.mp4"]).collect();
     let root = clips(&names);
@@ -238,7 +341,7 @@ fn a_split_is_taken_from_train_where_only_valid_is_lacking() {
     assert_eq!(source.split("test").unwrap().actions.len(), 1);
 }
 
-/// The way to a folder from the current one.
+/// Returns the path to a folder relative to the current one.
 #[cfg(unix)]
 fn relative(path: &Path) -> std::path::PathBuf {
     let up = std::env::current_dir().unwrap().components().skip(1).map(|_| "..").collect();
@@ -273,7 +376,7 @@ fn folds_of_two_splits_find_the_clips_of_both() {
                 for action in &split.actions {
                     let clip = split.clip(&action.views[0]);
                     assert!(clip.with_extension("mp4").is_file(), "{}", clip.display());
-                    // Not what another run of this set calls another action.
+                    // An id does not denote another action in another run on this data set.
                     let of = if clip.to_string_lossy().contains("/valid/") {
                         "valid/"
                     } else {
@@ -294,7 +397,7 @@ fn folds_of_two_splits_find_the_clips_of_both() {
 }
 
 #[test]
-fn classes_that_a_made_split_lacks_are_named() {
+fn classes_missing_from_a_made_split_are_named() {
     // Classes 0 and 1 have 20 actions each, the others one.
     let class = |n: usize| if n < 40 { n % 2 } else { n };
     let names: Vec<String> = (0..47).map(|n| format!("{}/{n}.mp4", class(n))).collect();
@@ -306,7 +409,7 @@ fn classes_that_a_made_split_lacks_are_named() {
         let split = source.split(&name).unwrap();
         let missing = split.class_counts(0, classes).iter().filter(|count| **count == 0).count();
         absent += missing;
-        let problems: Vec<String> = split.problems.iter().map(|p| p.to_string()).collect();
+        let problems = problems(&split);
         match missing {
             0 => assert!(problems.is_empty(), "{problems:?}"),
             _ => {
@@ -347,7 +450,7 @@ fn a_schema_decides_where_it_is_given() {
 }
 
 #[test]
-fn what_is_no_data_set_is_refused_in_one_line() {
+fn what_is_not_a_data_set_is_refused_in_one_line() {
     let table = |text: &str| folder(&[("manifest.csv", text)]);
     let list = |text: &str| folder(&[("train.txt", text)]);
     let two = "path,class,split\na.mp4,x,train\nb.mp4,y,valid\n";
@@ -387,10 +490,7 @@ fn what_is_no_data_set_is_refused_in_one_line() {
             "line 2: the action is empty: give it a name or a number",
         ),
         (table("path,class\n"), "line 1: there is no line after the header"),
-        (
-            table("path\na.mp4\n"),
-            "no field has classes to learn (there is none); give a schema with --schema",
-        ),
+        (table("path\na.mp4\n"), "no field has classes to learn (there is none)"),
         (list("a.mp4\n"), "line 1: \"a.mp4\" has only a path or a label, but needs both"),
         (list("a.mp4 1\nb.mp4 0\na.mp4 1\n"), "line 3: a.mp4 occurs twice"),
         (list("# nothing\n\n"), "there is no line with a path and a label"),
@@ -415,7 +515,7 @@ fn what_is_no_data_set_is_refused_in_one_line() {
             let shares = Some("0.5,0.5".parse().unwrap());
             let partition = Partition { shares, ..Partition::default() };
             let spec = SourceSpec { partition, ..spec(root.path()) };
-            (root, spec, "--split has nothing to divide; --fold makes new ones from them")
+            (root, spec, "has the splits train and valid, so that there is nothing to divide")
         },
         {
             let root = table(two);
@@ -443,7 +543,7 @@ fn what_is_no_data_set_is_refused_in_one_line() {
 }
 
 #[test]
-fn contradicting_lines_cost_their_action_only() {
+fn contradicting_lines_exclude_only_their_action() {
     let text = "action,path,class,split\n1,a.mp4,x,train\n1,b.mp4,y,train\n2,c.mp4,x,train\n\
                 2,c.mp4,,train\n3,d.mp4,y,valid\n4,e.mp4,x,valid";
     let root = folder(&[("manifest.csv", text)]);
@@ -481,7 +581,7 @@ fn a_header_without_a_column_of_paths_is_refused() {
 }
 
 #[test]
-fn tasks_get_names_of_their_own() {
+fn tasks_get_unique_names() {
     let rows = ["a.mp4,甲,一,x,p", "b.mp4,甲,二,y,p", "c.mp4,乙,一,x,q", "d.mp4,乙,二,y,q"];
     let table = format!("path,类别,结果,Foul type,foul_type\n{}\n", rows.join("\n"));
     let folder = folder(&[("manifest.csv", &table)]);

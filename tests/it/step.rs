@@ -53,7 +53,12 @@ fn steps_agree(device: &Device) {
             let largest = exact.iter().fold(1e-30f64, |max, e| max.max(e[index].abs()));
             for (got, want) in values(got).into_iter().zip(&exact) {
                 let error = (f64::from(got) - want[index]).abs() / largest;
-                assert!(error <= 3e-6, "{}: {got} for {}", ["p", "m", "v"][index], want[index]);
+                assert!(
+                    error <= 3e-6,
+                    "{}: {got} instead of {}",
+                    ["p", "m", "v"][index],
+                    want[index]
+                );
             }
         }
         for (tensor, before) in kept {
@@ -62,8 +67,8 @@ fn steps_agree(device: &Device) {
     }
 }
 
-/// More parameters than a launch takes, of all kinds of sizes, some held elsewhere too: the same bits
-/// as each by itself.
+/// Steps more parameters than one launch takes, of many sizes, some also held elsewhere: the
+/// results have the same bits as those of separate steps.
 fn steps_together_agree(device: &Device) {
     let mut rng = ChaCha8Rng::seed_from_u64(8);
     let lens: Vec<usize> = (0..45).map(|n| [4, 9, 64, 1000, 20_000][n % 5] + 4 * n).collect();
@@ -119,7 +124,7 @@ fn norms_agree(device: &Device) {
     let want: f64 = all.iter().flatten().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
     let norm = || l2_norm(all.iter().map(|values| vector(values, device)).collect()).unwrap();
     let got = norm();
-    assert!((got / want - 1.0).abs() < 1e-6, "{got} for {want}");
+    assert!((got / want - 1.0).abs() < 1e-6, "{got} instead of {want}");
     assert_eq!(got.to_bits(), norm().to_bits());
     assert!((with_stock(norm) / want - 1.0).abs() < 1e-4);
     assert_eq!(l2_norm(Vec::new()).unwrap(), 0.0);

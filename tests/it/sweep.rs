@@ -1,19 +1,17 @@
-//! A sweep's file, its runs, and what is read from their folders.
+//! A sweep's file and its runs.
 
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use polyview::config::CacheChoice;
-use polyview::report::EpochRecord;
-use polyview::sweep::{Run, RunResult, Status, Sweep, combinations, results_csv};
+use polyview::sweep::{Run, Sweep};
 use tempfile::TempDir;
 
-use crate::common::report::history;
-
-/// A sweep with these lines in its file, beside a configuration `base.toml`.
+/// Loads a sweep whose file has this text, beside a configuration `base.toml`.
 fn load(folder: &TempDir, text: &str) -> Result<Sweep, String> {
-    let base = "dataset-root = \"data\"\nsave-dir = \"elsewhere\"\noverwrite = true\nlr = 0.5\n";
+    let base = "dataset-root = \"data\"\nsave-dir = \"elsewhere\"\noverwrite = true\nlr = 0.5\n\
+                resume = \"auto\"\nresume-best-acc = 0.5\nrecord = \"steps\"\n";
     fs::write(folder.path().join("base.toml"), base).unwrap();
     let path = folder.path().join("sweep.toml");
     fs::write(&path, text).unwrap();
@@ -57,6 +55,7 @@ fn every_combination_is_a_run_and_later_tables_win() {
         assert_eq!((config.optimizer.batch_size, config.schedule.lr), (4, 0.25));
         assert_eq!(config.data.cache, CacheChoice::Folder(PathBuf::from("out/frames")));
         assert!(!config.run.overwrite && config.run.resume.is_none());
+        assert!(config.run.resume_best_acc.is_none() && config.run.record.is_none());
     }
     assert_eq!((first.config.schedule.epochs, last.config.schedule.epochs), (5, 7));
     assert_eq!((first.config.run.seed, last.config.run.seed), (3, 0));
@@ -66,7 +65,7 @@ fn every_combination_is_a_run_and_later_tables_win() {
 }
 
 #[test]
-fn more_values_leave_the_names_of_the_others() {
+fn more_values_do_not_change_the_names_of_other_runs() {
     let few = loaded("[grid]\nlr = [1e-3]\nlabel-smoothing = [0]\n");
     let more = loaded("[grid]\nlabel_smoothing = [0.1, 0.0]\nlr = [0.01, 0.0010]\n");
     assert_eq!(names(&few), ["label-smoothing=0_lr=0.001"]);
@@ -79,7 +78,7 @@ fn more_values_leave_the_names_of_the_others() {
     assert!(names(&loaded(&long)).iter().all(|name| name.len() <= 120 && !name.contains('/')));
 }
 
-/// Draws from ranges and a list.
+/// Loads a sweep that draws from ranges and a list.
 fn drawn(draws: usize, seed: usize, more: &str) -> Sweep {
     loaded(&format!(
         "[random]\ndraws = {draws}\nseed = {seed}\n[random.options]\n\
@@ -90,11 +89,11 @@ fn drawn(draws: usize, seed: usize, more: &str) -> Sweep {
 }
 
 #[test]
-fn draws_follow_from_the_seed_and_their_number() {
+fn draws_are_determined_by_the_seed_and_their_number() {
     let (few, many) = (drawn(3, 0, ""), drawn(120, 0, ""));
     assert_eq!(names(&many)[..3], names(&few)[..]);
     assert!(names(&drawn(3, 1, "")).iter().all(|name| !names(&many).contains(name)));
-    // Another option changes no value of these.
+    // An additional option does not change the values of the others.
     let with = drawn(3, 0, "optimizer = [\"adamw\", \"sgd\"]\n");
     for (run, other) in few.runs.iter().zip(&with.runs) {
         assert!(run.options.iter().all(|(name, value)| other.options[name] == *value));
@@ -104,7 +103,7 @@ fn draws_follow_from_the_seed_and_their_number() {
     let below = |values: &[f64], limit: f64| values.iter().filter(|value| **value < limit).count();
     let decays = column(&|run| run.config.optimizer.weight_decay);
     assert!(decays.iter().all(|value| (1e-5..=1e-2).contains(value)));
-    // A third for each power of ten.
+    // A third of the draws falls into each power of ten.
     for (limit, expected) in [(1e-4, 40), (1e-3, 80)] {
         assert!(below(&decays, limit).abs_diff(expected) < 20, "{}", below(&decays, limit));
     }
@@ -122,7 +121,7 @@ fn draws_follow_from_the_seed_and_their_number() {
         "{:?}",
         names(&few)
     );
-    // What is drawn twice is one run.
+    // Equal draws make one run.
     let all = loaded("[random]\ndraws = 50\n[random.options]\nlabel-smoothing = [0.0, 0.1]\n");
     assert_eq!(all.runs.len(), 2);
 }
@@ -195,9 +194,9 @@ fn a_bad_file_is_refused_in_one_line_with_its_key() {
         let folder = TempDir::new().unwrap();
         let configured = text.starts_with("config");
         let text = if configured { text.to_owned() } else { format!("{text}\n") };
-        // A run needs a data set: only what is wrong before shows here.
+        // A run needs a data set: without `base.toml`, only errors that are found before that show.
         let error = match load(&folder, &text) {
-            Err(error) if error.contains("--dataset-root is required") => {
+            Err(error) if error.contains("dataset-root is required") => {
                 load(&folder, &format!("config = \"base.toml\"\n{text}")).unwrap_err()
             }
             other => other.unwrap_err(),
@@ -214,12 +213,12 @@ fn rules_between_options_name_the_run() {
                 [variants.short]\nepochs = 2\n[grid]\nwarmup-epochs = [1, 2]\n";
     let error = load(&folder, text).unwrap_err();
     let expected =
-        "sweep.toml: run short_warmup-epochs=2: --warmup-epochs 2: must be below --epochs (2)";
+        "sweep.toml: run short_warmup-epochs=2: warmup-epochs 2: must be below --epochs (2)";
     assert!(error.contains(expected), "{error}");
     let error =
         load(&folder, "[base]\nlr-warmup = true\ndataset-root = \"data\"\nwarmup-epochs = 99\n");
     let error = error.unwrap_err();
-    assert!(error.contains("sweep.toml: run: --warmup-epochs 99: must be below"), "{error}");
+    assert!(error.contains("sweep.toml: run: warmup-epochs 99: must be below"), "{error}");
     let many =
         format!("config = \"base.toml\"\nseeds = {:?}\n[grid]\n", (0..200).collect::<Vec<_>>());
     let values = (1..100).collect::<Vec<_>>();
@@ -228,95 +227,4 @@ fn rules_between_options_name_the_run() {
     fs::write(folder.path().join("other.toml"), "test-run = true\n").unwrap();
     let error = load(&folder, "config = \"other.toml\"\n").unwrap_err();
     assert!(error.contains("test-run: it writes no files"), "{error}");
-}
-
-/// Writes the history of a run: an epoch per score, and that many better than those before.
-fn write_history(run: &Run, scores: &[f64]) {
-    let mut records: Vec<EpochRecord> = history(scores.len());
-    let mut best = f64::NEG_INFINITY;
-    for (record, score) in records.iter_mut().zip(scores) {
-        (record.score, record.best) = (*score, *score > best);
-        best = best.max(*score);
-        record.valid.tasks[0].balanced_accuracy = score - 0.125;
-        record.valid.tasks[1].balanced_accuracy = score + 0.125;
-        (record.train.seconds, record.valid.seconds) = (2.0, 0.5);
-    }
-    fs::create_dir_all(&run.folder).unwrap();
-    fs::write(run.folder.join("history.json"), serde_json::to_vec(&records).unwrap()).unwrap();
-}
-
-#[test]
-fn results_are_read_from_folders_and_seeds_are_merged() {
-    let folder = TempDir::new().unwrap();
-    let path = folder.path().join("sweep.toml");
-    let text = "seeds = [0, 1]\n[base]\ndataset-root = \"data\"\ngradual-finetuning = false\n\
-                epochs = 3\nearly-stopping-patience = 2\n[grid]\nlr = [0.1, 0.2, 0.3]\n";
-    fs::write(&path, text).unwrap();
-    let sweep = Sweep::load(&path, &folder.path().join("out")).unwrap();
-    let runs = &sweep.runs;
-    write_history(&runs[0], &[0.25, 0.5, 0.375]);
-    // Stopped early.
-    write_history(&runs[1], &[0.75, 0.5, 0.5]);
-    write_history(&runs[2], &[0.5, 0.875, 0.75]);
-    fs::write(runs[2].folder.join("error.txt"), "an earlier failure\n").unwrap();
-    write_history(&runs[3], &[0.875]);
-    write_history(&runs[4], &[0.25]);
-    fs::write(runs[4].folder.join("error.txt"), "--lr 1: too much\n").unwrap();
-    let results = sweep.results();
-    let statuses: Vec<Status> = results.iter().map(|result| result.status).collect();
-    let expected = [
-        Status::Finished,
-        Status::Finished,
-        Status::Finished,
-        Status::Interrupted,
-        Status::Failed,
-        Status::Waiting,
-    ];
-    assert_eq!(statuses, expected);
-    let reasons: Vec<_> = results.iter().filter_map(|result| result.reason.as_deref()).collect();
-    assert_eq!(reasons, ["--lr 1: too much"]);
-
-    let combinations = combinations(&sweep, &results);
-    let lrs: Vec<&String> = combinations.iter().map(|c| &c.options["lr"]).collect();
-    assert_eq!(lrs, ["0.2", "0.1", "0.3"]);
-    let [single, both, none] = &combinations[..] else { panic!("3 rates") };
-    let score = both.score.unwrap();
-    assert!((score.mean - 0.625).abs() < 1e-12 && score.n == 2);
-    // s = 0.125 √2 of 0.5 and 0.75, over √2.
-    assert!((score.error.unwrap() - 0.125).abs() < 1e-12);
-    let task = both.tasks["action_class"].unwrap();
-    assert!((task.mean - 0.75).abs() < 1e-12);
-    let score = single.score.unwrap();
-    assert_eq!((score.mean, score.error, score.n), (0.875, None, 1));
-    assert_eq!((single.count(Status::Interrupted), none.count(Status::Failed)), (1, 1));
-    assert_eq!((none.score, none.tasks["action_class"]), (None, None));
-
-    let rows: Vec<String> =
-        results_csv(&sweep, &results).unwrap().lines().map(str::to_owned).collect();
-    let expected = [
-        "name,lr,seed,status,epochs_done,best_epoch,score,balanced_accuracy/offence_severity,\
-         balanced_accuracy/action_class,seconds",
-        "lr=0.1_seed=0,0.1,0,finished,3,2,0.5,0.375,0.625,7.5",
-        "lr=0.1_seed=1,0.1,1,finished,3,1,0.75,0.625,0.875,7.5",
-        "lr=0.2_seed=0,0.2,0,finished,3,2,0.875,0.75,1,7.5",
-        "lr=0.2_seed=1,0.2,1,interrupted,1,1,0.875,0.75,1,2.5",
-        "lr=0.3_seed=0,0.3,0,failed,1,1,0.25,0.125,0.375,2.5",
-        "lr=0.3_seed=1,0.3,1,waiting,0,,,,,",
-    ];
-    assert_eq!(rows, expected);
-
-    // A task without labels has a column without values.
-    let mut records = history(1);
-    records[0].valid.tasks[0].confusion = vec![vec![0; 4]; 4];
-    fs::write(runs[4].folder.join("history.json"), serde_json::to_vec(&records).unwrap()).unwrap();
-    let table = results_csv(&sweep, &sweep.results()).unwrap();
-    let mut fields = table.lines().nth(5).unwrap().split(',').skip(7);
-    assert_eq!(fields.next(), Some(""), "{table}");
-    assert_ne!(fields.next(), Some(""), "{table}");
-
-    // A history that cannot be read is no result.
-    fs::write(runs[0].folder.join("history.json"), "[").unwrap();
-    let result: RunResult = sweep.results().swap_remove(0);
-    assert_eq!((result.status, result.best), (Status::Interrupted, None));
-    assert!(result.reason.unwrap().starts_with("history.json cannot be read"));
 }

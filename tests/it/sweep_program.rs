@@ -11,12 +11,12 @@ use tempfile::TempDir;
 use crate::common::data::small_set;
 use crate::common::program::{command, last_error, text};
 
-/// Options of a run of a second.
+/// Options of a run that takes about a second.
 const SMALL: &str = "simple-training = true\nbackbone-name = \"r3d_tiny\"\nimg-height = 16\n\
     img-width = 16\nframes-per-clip = 2\nstart-frame = 2\nend-frame = 5\ntarget-fps = 25\n\
     batch-size = 6\nnum-workers = 0\ndevice = \"cpu\"\n";
 
-/// A data set and a sweep on it.
+/// Folder with a data set and a sweep on it.
 struct Place {
     folder: TempDir,
 }
@@ -66,7 +66,7 @@ fn read(path: &Path) -> Vec<u8> {
 }
 
 #[test]
-fn a_failed_run_takes_no_other_along_and_is_tried_again() {
+fn a_failed_run_does_not_stop_the_others_and_is_retried() {
     const SWEEP: &str = "seeds = [0, 1]\n[base]\nepochs = 1\n[variants.scratch]\n\
         [variants.tuned]\npretrained = \"weights.safetensors\"\n";
     let place = Place::new(SWEEP);
@@ -102,7 +102,7 @@ fn a_failed_run_takes_no_other_along_and_is_tried_again() {
     assert!(log.contains("epoch 1/1") && log.contains("done after 1 epoch"), "{log}");
     assert!(place.path("out/frames").exists());
 
-    // What was missing is there now; what is finished stays as it is.
+    // The missing file exists now; finished runs stay as they are.
     let weights = place.path("out/scratch_seed=0").join(checkpoint::LAST);
     let before = (read(&weights), weights.metadata().unwrap().modified().unwrap());
     fs::copy(&weights, place.path("weights.safetensors")).unwrap();
@@ -124,11 +124,11 @@ fn a_failed_run_takes_no_other_along_and_is_tried_again() {
     assert!(output.status.success() && !news.contains("started"), "{news}");
     assert!(text(&output.stdout).contains("4 runs: 4 finished"));
 
-    // The same data elsewhere may be, and is said.
+    // Another path to the same data is allowed, and reported.
     let base = fs::read_to_string(place.path("base.toml")).unwrap();
     fs::write(place.path("base.toml"), base.replace("\"data\"", "\"./data\"")).unwrap();
     let news = text(&place.run(&["--dry-run"]).stderr);
-    assert!(news.contains("--dataset-root has changed since 4 of the runs began"), "{news}");
+    assert!(news.contains("dataset-root has changed since 4 of the runs began"), "{news}");
     fs::write(place.path("base.toml"), base).unwrap();
 
     // Another sweep in the same folder, which would replace the table of this one.
@@ -180,7 +180,7 @@ fn processes_share_the_runs() {
     let expected =
         ["finished", if lock.is_locked() { "running" } else { "finished" }, "finished", "finished"];
     assert_eq!(statuses, expected);
-    // Each was started once.
+    // Each run was started once.
     for run in ["lr=0.001", "lr=0.003", "lr=0.004"] {
         let log = text(&read(&place.path("out").join(run).join("log.txt")));
         assert_eq!(log.matches("starting from scratch").count(), 1, "{log}");
@@ -193,7 +193,7 @@ fn processes_share_the_runs() {
 
 #[cfg(unix)]
 #[test]
-fn an_interrupted_sweep_goes_on_to_the_same_weights() {
+fn an_interrupted_sweep_resumes_to_the_same_weights() {
     use crate::common::wait::until;
 
     const SWEEP: &str = "[base]\nepochs = 10\nearly-stopping-patience = 0\n[grid]\nseed = [5, 6]\n";

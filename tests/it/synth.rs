@@ -126,7 +126,7 @@ fn the_middle_disc_moves_according_to_its_class() {
             json["Actions"][action.to_string()]["b"].as_str().unwrap().parse().unwrap();
         let path = root.join(format!("action_{action}/clip_0.mp4"));
         let (_, frames) = read_clip(&path, |_| vec![71, 79]).unwrap();
-        // The centre of all that is bright, before and after the middle of the window.
+        // The centre of all bright pixels, before and after the middle of the window.
         let centre = |t: usize| {
             let (mut x, mut y, mut n) = (0.0, 0.0, 0.0);
             for (i, pixel) in frames.frame(t).chunks_exact(3).enumerate() {
@@ -140,7 +140,7 @@ fn the_middle_disc_moves_according_to_its_class() {
         };
         let (from, to) = (centre(0), centre(1));
         let moved = (to.0 - from.0, to.1 - from.1);
-        // 8 frames at a quarter of 128 pixels in 16.
+        // 8 frames, at a quarter of 128 pixels per 16 frames.
         let expected = [(16.0, 0.0), (0.0, 16.0), (-16.0, 0.0), (0.0, -16.0)][class];
         let off = (moved.0 - expected.0).hypot(moved.1 - expected.1);
         assert!(off < 2.0, "action {action}, class {class}: {moved:?}");
@@ -148,9 +148,9 @@ fn the_middle_disc_moves_according_to_its_class() {
 }
 
 #[test]
-fn noise_and_held_out_actions_are_as_many_as_asked_for() {
+fn noise_and_held_out_actions_follow_the_options() {
     let folder = tempfile::tempdir().unwrap();
-    // The mean deviation from the frame before, of which a texture that stands still has none.
+    // Mean absolute difference from the previous frame, to which a static texture adds nothing.
     let restless = |noise: u8| {
         let out = folder.path().join(format!("noise {noise}"));
         let options = SynthOptions {

@@ -1,4 +1,4 @@
-//! `--tune`: the fastest kernels are tried once, remembered, and taken.
+//! `--tune`: kernels are tried once, and the fastest are remembered and used.
 
 use std::fs;
 
@@ -32,7 +32,7 @@ const JOBS: [TuningPass; 3] = [
     (ConvPass::WeightGradient, SHAPE),
 ];
 
-/// y, dx and dw of as many clips.
+/// Returns y, dx and dw of this many clips, after a comparison with the stock kernels.
 fn results(clips: usize, device: &Device) -> [Vec<f32>; 3] {
     let shape = ConvShape { batch: clips, ..SHAPE };
     let draw = |size: [usize; 5]| {
@@ -94,7 +94,7 @@ fn tuning_is_remembered_and_keeps_the_results() {
     assert_eq!(run(&JOBS).tried, 3);
     assert_eq!(run(&JOBS).remembered, 3);
 
-    // What the device cannot do is not believed.
+    // An entry with a kernel that the device cannot run is not used.
     let mut contents: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     for entry in contents["entries"].as_array_mut().unwrap() {
         let way = entry["choice"].as_object_mut().unwrap().values_mut().next().unwrap();
@@ -103,7 +103,7 @@ fn tuning_is_remembered_and_keeps_the_results() {
     fs::write(&file, contents.to_string()).unwrap();
     assert_eq!(run(&JOBS).tried, 3);
 
-    // A folder that cannot be written costs a warning.
+    // A folder that cannot be written only causes a warning.
     let blocked = folder.path().join("file");
     fs::write(&blocked, "").unwrap();
     let tuned = tune(&compute, &JOBS[..1], false, Some(&blocked), || true).unwrap().unwrap();
@@ -111,7 +111,7 @@ fn tuning_is_remembered_and_keeps_the_results() {
 }
 
 #[test]
-fn tuning_looks_at_what_is_trained() {
+fn tuning_covers_the_passes_that_training_runs() {
     let net = Backbone::new(&mut Init::new(1, &Device::flex()), BackboneKind::R3dTiny);
     let of = |trainable| jobs(&net, [2, 3, 4, 32, 32], trainable).unwrap();
     let count = |jobs: &[TuningPass], pass| jobs.iter().filter(|job| job.0 == pass).count();
@@ -152,7 +152,7 @@ fn program_tunes_once() {
         words.lines().find(|line| line.starts_with("tuning:")).unwrap().to_owned()
     };
     assert!(run("cpu").contains("no kernels to choose from"));
-    // Elsewhere the cache's folder is the user's own, whatever the variable says.
+    // On other systems the cache is in the user's own folder, whatever the variable says.
     if !cfg!(target_os = "linux") {
         return;
     }

@@ -58,7 +58,7 @@ fn sample_colours_are_those_of_ffmpeg() {
 }
 
 #[test]
-fn a_window_equals_the_same_frames_of_the_whole() {
+fn a_window_equals_the_same_frames_of_the_whole_clip() {
     let mut paths = vec![synthetic_clip()];
     if let Some(folder) = sample_folder() {
         paths.push(folder.join("mvfouls/train/action_1/clip_1"));

@@ -111,7 +111,7 @@ fn ffmpeg_finds_damage_and_missing_video() {
 }
 
 #[test]
-fn a_playlist_is_no_clip() {
+fn a_playlist_is_not_a_clip() {
     if !have_ffmpeg() {
         return;
     }
@@ -120,7 +120,7 @@ fn a_playlist_is_no_clip() {
     assert!(make(&video, &["-c:v", "mpeg2video"]));
     assert!(read_all(&video).is_ok());
     let hls = "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXT-X-MEDIA-SEQUENCE:0\n#EXTINF:1.2,\n";
-    // The second one would wait for more.
+    // ffmpeg would wait for more of the second one.
     let lists = [
         ("a.m3u8", format!("{hls}{}\n#EXT-X-ENDLIST\n", video.display())),
         ("b.m3u8", format!("{hls}{}\n", video.display())),

@@ -1,5 +1,5 @@
-//! Files of the kinds that people have, decoded by the ffmpeg that is installed. The expected frames
-//! are those that PyAV 18.1 gives (`frame.to_ndarray(format="rgb24")`).
+//! Files as they occur in practice, decoded by the installed ffmpeg. The expected frames are those
+//! of PyAV 18.1 (`frame.to_ndarray(format="rgb24")`).
 
 use std::fs::{copy, read, write};
 use std::path::Path;
@@ -9,15 +9,15 @@ use polyview::data::video::{read_clip, verify_clip};
 
 use crate::common::clips::{case, encoded, ffmpeg, have_ffmpeg, mean_difference, means, read_all};
 
-/// Frames, and the mean red, green and blue of each of them.
+/// Runs of equal frames: their number, and the mean red, green and blue of each frame.
 type Means<'a> = &'a [(usize, [f64; 3])];
 
 /// Reads a clip, checks its frames against `expected`, and returns its properties.
-fn reads(path: &Path, size: (usize, usize), expected: Means) -> ClipInfo {
-    agrees(path, size, expected, 0.5)
+fn check_read(path: &Path, size: (usize, usize), expected: Means) -> ClipInfo {
+    check_read_within(path, size, expected, 0.5)
 }
 
-fn agrees(path: &Path, size: (usize, usize), expected: Means, bound: f64) -> ClipInfo {
+fn check_read_within(path: &Path, size: (usize, usize), expected: Means, bound: f64) -> ClipInfo {
     let name = path.display();
     let all = |info: &ClipInfo| (0..info.frames).collect();
     let (info, frames) = read_clip(path, all).unwrap_or_else(|error| panic!("{error}"));
@@ -32,7 +32,7 @@ fn agrees(path: &Path, size: (usize, usize), expected: Means, bound: f64) -> Cli
     info
 }
 
-/// A step of grey per frame.
+/// Returns a frame of each of these grey values.
 fn greys(values: impl IntoIterator<Item = u8>) -> Vec<(usize, [f64; 3])> {
     values.into_iter().map(|value| (1, [f64::from(value); 3])).collect()
 }
@@ -43,7 +43,7 @@ fn a_plain_matroska_file_is_read_by_every_version() {
         return;
     }
     let info =
-        reads(&case("ffmpeg_older_than_5_1/clip_0.mkv"), (48, 32), &[(10, [0.0, 198.0, 0.0])]);
+        check_read(&case("ffmpeg_older_than_5_1/clip_0.mkv"), (48, 32), &[(10, [0.0, 198.0, 0.0])]);
     assert_eq!((info.codec.as_str(), info.fps.round(), info.complaint), ("h264", 25.0, None));
     assert_eq!((info.rotation, info.pixel_aspect), (0, [1, 1]));
 }
@@ -73,9 +73,9 @@ fn a_live_recording_without_a_rate_is_read() {
         return;
     }
     let theirs = greys((0..30).map(|t| 19 + 7 * t + u8::from(t > 27)));
-    let info = reads(&case("live_webm/clip_0.webm"), (48, 32), &theirs);
+    let info = check_read(&case("live_webm/clip_0.webm"), (48, 32), &theirs);
     assert_eq!(info.codec, "vp8");
-    // By its stamps, 0 to 957 ms: nowhere in the file is a rate.
+    // From its time stamps, 0 to 957 ms: the file states no rate.
     assert!((info.fps - 29.0 / 0.957).abs() < 1e-6, "{}", info.fps);
 }
 
@@ -90,7 +90,7 @@ fn streams_that_start_between_key_frames_begin_at_the_first() {
         "mp4_starts_without_key_frame/clip_0.mkv",
         "mp4_starts_without_key_frame/clip_0.mp4",
     ] {
-        let info = reads(&case(name), (48, 32), &theirs);
+        let info = check_read(&case(name), (48, 32), &theirs);
         assert_eq!((info.codec.as_str(), info.fps.round()), ("h264", 25.0), "{name}");
         let complaint = info.complaint.expect("the frames before the first key frame are missing");
         assert!(complaint.starts_with("ffmpeg: "), "{complaint}");
@@ -106,7 +106,7 @@ fn frames_have_the_size_of_the_first_one() {
     theirs.push((10, [252.0, 0.0, 0.0]));
     // The mp4 is first tried in process.
     for name in ["mp4_resolution_change/clip_0.mkv", "mp4_resolution_change/clip_0.mp4"] {
-        let info = reads(&case(name), (48, 32), &theirs);
+        let info = check_read(&case(name), (48, 32), &theirs);
         assert_eq!((info.frames, info.complaint), (20, None));
     }
 }
@@ -123,9 +123,9 @@ fn recordings_that_were_cut_and_joined_are_read_through() {
         (17, [72.2, 48.1, 38.1]),
         (5, [73.3, 48.7, 38.9]),
     ];
-    let info = reads(&case("joined_stream/cut.ts"), (48, 32), &theirs);
+    let info = check_read(&case("joined_stream/cut.ts"), (48, 32), &theirs);
     assert!(info.complaint.is_some_and(|complaint| complaint.starts_with("ffmpeg: ")));
-    // The gap is no part of the rate.
+    // The gap does not count for the rate.
     assert!((info.fps - 25.0).abs() < 0.01, "{}", info.fps);
 
     let (info, frames) = read_clip(&case("joined_stream/cut.mpg"), |_| vec![0, 24]).unwrap();
@@ -149,13 +149,13 @@ fn time_stamps_may_be_missing_or_go_back() {
         (10, [72.2, 48.1, 38.1]),
         (5, [73.3, 48.7, 38.9]),
     ];
-    let info = reads(&case("muxer_clock/jitter.mkv"), (48, 32), &theirs);
+    let info = check_read(&case("muxer_clock/jitter.mkv"), (48, 32), &theirs);
     assert!((info.fps - 25.0).abs() < 1.0, "{}", info.fps);
     assert_eq!(info.complaint, None);
 }
 
 #[test]
-fn a_broken_sound_track_is_no_damage() {
+fn a_broken_sound_track_does_not_damage_a_clip() {
     if !have_ffmpeg() {
         return;
     }
@@ -167,7 +167,7 @@ fn a_broken_sound_track_is_no_damage() {
 }
 
 #[test]
-fn colours_are_converted_as_the_stream_says() {
+fn colours_are_converted_as_the_stream_specifies() {
     if !have_ffmpeg() {
         return;
     }
@@ -184,16 +184,16 @@ fn colours_are_converted_as_the_stream_says() {
         ("vp9_bt709_full.webm", "vp9", &[(3, [77.0, 59.2, 57.0]), (1, [77.9, 59.2, 55.1])]),
     ];
     for (name, codec, theirs) in clips {
-        let info = reads(&case("colour_tags").join(name), (64, 48), theirs);
+        let info = check_read(&case("colour_tags").join(name), (64, 48), theirs);
         assert_eq!((info.codec.as_str(), info.complaint), (codec, None), "{name}");
     }
-    // Chroma of more than 8 bits is interpolated, by PyAV in another way.
+    // Chroma of more than 8 bits is interpolated, which PyAV does in another way.
     let theirs = [(4, [200.3, 94.6, 78.7])];
-    agrees(&case("colour_tags/hevc_bt2020.mkv"), (64, 48), &theirs, 1.0);
+    check_read_within(&case("colour_tags/hevc_bt2020.mkv"), (64, 48), &theirs, 1.0);
 }
 
 #[test]
-fn frames_are_upright_and_say_by_how_much_they_were_turned() {
+fn frames_are_upright_and_their_rotation_is_reported() {
     if !have_ffmpeg() {
         return;
     }
@@ -201,7 +201,7 @@ fn frames_are_upright_and_say_by_how_much_they_were_turned() {
     let wide = verify_clip(&case("rotation/hevc_wide.mov")).unwrap();
     assert_eq!((wide.width, wide.height, wide.rotation), (64, 48, 0));
     assert_eq!(wide.pixel_aspect, [4, 3]);
-    // By this many degrees the names say counterclockwise.
+    // The names give the degrees counterclockwise.
     for (name, rotation) in [("hevc_90.mov", 270), ("hevc_270.mov", 90)] {
         let (info, turned) =
             read_clip(&case("rotation").join(name), |info| (0..info.frames).collect()).unwrap();
@@ -216,13 +216,13 @@ fn frames_are_upright_and_say_by_how_much_they_were_turned() {
                 upright.extend_from_slice(&stored.frame(t)[at..at + 3]);
             }
         }
-        // Chroma is sampled in other places after turning.
+        // Chroma is sampled at other positions after rotation.
         assert!(mean_difference(&turned.data, &upright) < 6.0, "{name}");
     }
 }
 
 #[test]
-fn any_file_name_is_a_name() {
+fn clips_with_any_file_name_are_read() {
     if !have_ffmpeg() {
         return;
     }
@@ -235,19 +235,19 @@ fn any_file_name_is_a_name() {
     for name in names {
         let path = folder.path().join(name);
         copy(&clip, &path).unwrap();
-        reads(&path, (48, 32), &[(10, [0.0, 198.0, 0.0])]);
+        check_read(&path, (48, 32), &[(10, [0.0, 198.0, 0.0])]);
     }
     #[cfg(target_os = "linux")]
     {
         let name = std::os::unix::ffi::OsStrExt::from_bytes(&b"clip\xe9.mkv"[..]);
         let path = folder.path().join::<&std::ffi::OsStr>(name);
         copy(&clip, &path).unwrap();
-        reads(&path, (48, 32), &[(10, [0.0, 198.0, 0.0])]);
+        check_read(&path, (48, 32), &[(10, [0.0, 198.0, 0.0])]);
     }
 }
 
 #[test]
-fn a_clip_that_changes_is_looked_at_again() {
+fn a_clip_that_changes_is_examined_again() {
     if !have_ffmpeg() {
         return;
     }

@@ -1,5 +1,5 @@
-//! What is said where the ffmpeg program itself is the trouble. Each case runs polyview with a PATH
-//! of its own.
+//! Messages where the ffmpeg program itself is the problem. Each case runs polyview with its own
+//! PATH.
 #![cfg(unix)]
 
 use std::fs::{copy, create_dir_all, set_permissions};
@@ -13,14 +13,14 @@ use crate::common::clips::{case, encoded, ffmpeg, have_ffmpeg};
 use crate::common::data::{action, write_split};
 use crate::common::program::{command, text};
 
-/// A data set of one clip, and what the program finds with `script` as ffmpeg: the report.
+/// Checks a data set of one clip with `script` as ffmpeg, and returns the report.
 fn check(clip: &str, script: Option<&str>, mode: u32) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bin");
     create_dir_all(&path).unwrap();
     if let Some(script) = script {
-        // Written by another process: a file that this one had open for writing may be in the hands
-        // of a child that another test has just started, and could then not be run.
+        // Written by another process: a file that this one had open for writing may be inherited by
+        // a child that another test has just started, and could then not be executed.
         let write = r#"printf '%s' "$1" > "$2""#;
         let program = path.join("ffmpeg");
         let mut shell = Command::new("/bin/sh");
@@ -44,7 +44,7 @@ fn check(clip: &str, script: Option<&str>, mode: u32) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)))
 }
 
-/// The only problem that both splits have.
+/// Returns the kind and the message of the only problem, which both splits have.
 fn problem(report: &Value) -> (String, String) {
     let text = report.to_string();
     let splits = report["splits"].as_array().unwrap_or_else(|| panic!("{text}"));
@@ -55,21 +55,21 @@ fn problem(report: &Value) -> (String, String) {
     (field("kind"), field("message"))
 }
 
-/// The ffmpeg on the PATH.
+/// Returns the path of the ffmpeg on the PATH.
 fn real() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut programs = std::env::split_paths(&path).map(|folder| folder.join("ffmpeg"));
-    programs.find(|program| program.is_file()).expect("have_ffmpeg was asked")
+    programs.find(|program| program.is_file()).expect("have_ffmpeg has found one")
 }
 
-/// More on both pipes than they hold.
+/// Writes more to both pipes than they hold.
 const FLOOD: &str = "i=0; while [ $i -lt 9000 ]; do echo '[error] no' >&2; echo 0,1,2,3,4; \
                      i=$((i+1)); done; exit 1";
 
 const CLIP: &str = "ffmpeg_older_than_5_1/clip_0.mkv";
 
 #[test]
-fn an_old_ffmpeg_is_asked_in_its_own_words() {
+fn an_old_ffmpeg_gets_the_options_that_it_knows() {
     if !have_ffmpeg() {
         return;
     }
@@ -90,7 +90,7 @@ fn an_old_ffmpeg_is_asked_in_its_own_words() {
 }
 
 #[test]
-fn an_ffmpeg_that_does_not_work_is_no_fault_of_the_clip() {
+fn an_ffmpeg_that_does_not_work_is_not_blamed_on_the_clip() {
     let cases = [
         (
             "echo \"Unrecognized option 'fps_mode'.\" >&2; exit 1",
@@ -113,7 +113,7 @@ fn an_ffmpeg_that_does_not_work_is_no_fault_of_the_clip() {
 }
 
 #[test]
-fn an_ffmpeg_that_cannot_be_started_is_named() {
+fn an_ffmpeg_that_cannot_be_started_is_reported() {
     let (kind, message) = problem(&check(CLIP, Some("#!/bin/sh\n"), 0o644));
     assert_eq!(kind, "clip-unsupported", "{message}");
     assert!(message.contains("cannot be started"), "{message}");
@@ -127,7 +127,7 @@ fn without_ffmpeg_the_clip_is_unsupported() {
 }
 
 #[test]
-fn a_confined_ffmpeg_is_named() {
+fn a_confined_ffmpeg_is_reported() {
     if !have_ffmpeg() {
         return;
     }
@@ -144,7 +144,7 @@ fn a_confined_ffmpeg_is_named() {
 }
 
 #[test]
-fn an_ffmpeg_that_crashes_is_named() {
+fn an_ffmpeg_that_crashes_is_reported() {
     if !have_ffmpeg() {
         return;
     }

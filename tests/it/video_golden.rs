@@ -1,5 +1,5 @@
-//! Frames, times, colours and orientation of mp4 files that are decoded in process, against what PyAV
-//! shows of them (`tests/data/clips/golden.py`).
+//! Frames, times, colours and orientation of mp4 files that are decoded in process, against PyAV's
+//! output (`tests/data/clips/golden.py`).
 
 use std::fs;
 use std::path::Path;
@@ -14,11 +14,12 @@ struct Golden {
     fps: f64,
     /// Mean of red, green and blue of each frame.
     rgb: Vec<[f64; 3]>,
-    /// The same of the quarters of the first frame, upright: two above, two below.
+    /// Mean of red, green and blue of each quarter of the first frame, upright: two above, two
+    /// below.
     quarters: [[f64; 3]; 4],
 }
 
-/// Mean colour of a part of a frame `[H, W, 3]`.
+/// Returns the mean colour of a part of a frame `[H, W, 3]`.
 fn mean(frame: &[u8], width: usize, rows: [usize; 2], columns: [usize; 2]) -> [f64; 3] {
     let mut sum = [0.0; 3];
     for y in rows[0]..rows[1] {
@@ -36,7 +37,7 @@ fn difference(a: [f64; 3], b: [f64; 3]) -> f64 {
 }
 
 #[test]
-fn golden_clips_are_shown_as_pyav_shows_them() {
+fn golden_clips_agree_with_pyav() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/clips");
     let golden = fs::read(folder.join("golden.json")).unwrap();
     let golden: serde_json::Map<String, serde_json::Value> =
@@ -73,7 +74,7 @@ fn golden_clips_are_shown_as_pyav_shows_them() {
 }
 
 #[test]
-fn turned_clips_say_so() {
+fn the_rotation_of_clips_is_reported() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/clips");
     for (name, rotation, mirrored) in [
         ("turned.mp4", 270, false),
@@ -88,13 +89,13 @@ fn turned_clips_say_so() {
     }
 }
 
-/// The place of a box's content in an mp4 file.
-fn place(bytes: &[u8], name: &[u8; 4]) -> usize {
-    bytes.windows(4).position(|window| window == name).expect("the box is there") + 4
+/// Returns the offset of a box's content in an mp4 file.
+fn offset(bytes: &[u8], name: &[u8; 4]) -> usize {
+    bytes.windows(4).position(|window| window == name).expect("the file has the box") + 4
 }
 
 #[test]
-fn the_shape_of_pixels_is_stated() {
+fn the_pixel_aspect_ratio_is_reported() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/clips");
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("clip.mp4");
@@ -104,15 +105,15 @@ fn the_shape_of_pixels_is_stated() {
     };
     for (name, expected) in [("two_parts.mp4", [4, 3]), ("bt709_turned_90_reversed.mp4", [3, 4])] {
         let mut bytes = fs::read(folder.join(name)).unwrap();
-        let at = place(&bytes, b"pasp");
+        let at = offset(&bytes, b"pasp");
         bytes[at..at + 8].copy_from_slice(&[0, 0, 0, 40, 0, 0, 0, 30]);
         assert_eq!(aspect(&bytes), expected, "{name}");
-        // No ratio at all.
+        // An invalid ratio.
         bytes[at..at + 8].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 30]);
         assert_eq!(aspect(&bytes), [1, 1], "{name}");
-        // Without the box the size that the track header asks for says it: twice as wide.
+        // Without the box, the display size in the track header decides: twice as wide.
         bytes[at - 4..at].copy_from_slice(b"free");
-        let width = place(&bytes, b"tkhd") + 76;
+        let width = offset(&bytes, b"tkhd") + 76;
         let stored = u16::from_be_bytes([bytes[width], bytes[width + 1]]);
         bytes[width..width + 2].copy_from_slice(&(2 * stored).to_be_bytes());
         let wide = if expected[0] > expected[1] { [2, 1] } else { [1, 2] };
@@ -124,7 +125,7 @@ fn the_shape_of_pixels_is_stated() {
 fn an_odd_angle_is_left_to_ffmpeg() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/clips");
     let mut bytes = fs::read(folder.join("two_parts.mp4")).unwrap();
-    let matrix = place(&bytes, b"tkhd") + 40;
+    let matrix = offset(&bytes, b"tkhd") + 40;
     for (index, number) in [(0, 56756i32), (1, 32768), (3, -32768), (4, 56756)] {
         bytes[matrix + 4 * index..][..4].copy_from_slice(&number.to_be_bytes());
     }

@@ -9,7 +9,7 @@ use polyview::data::video::{read_clip, verify_clip, visit_luma};
 
 use crate::common::clips::have_ffmpeg;
 
-/// The error of the in-process decoder; ffmpeg is not used.
+/// Returns the error of the in-process decoder; ffmpeg is not used.
 fn refusal(path: &Path) -> String {
     let error = visit_luma(path, |_, _| {}).unwrap_err();
     assert_eq!(error.kind(), "damaged", "{error}");
@@ -26,7 +26,7 @@ fn boxed(name: &str, content: &[u8]) -> Vec<u8> {
     [&size.to_be_bytes(), name.as_bytes(), content].concat()
 }
 
-/// A file of one video track with that sample table, and edits where there are any.
+/// Builds a file of one video track with these edits, which may be empty, and this sample table.
 fn movie(edits: &[u8], table: &[u8]) -> Vec<u8> {
     let handler = boxed("hdlr", b"\0\0\0\0\0\0\0\0vide\0\0\0\0\0\0\0\0\0\0\0\0\0");
     let media = boxed("minf", &boxed("stbl", table));
@@ -55,13 +55,13 @@ fn tables_that_claim_too_much() {
     let edits = boxed("edts", &boxed("elst", count));
     let reason = refused(movie(&edits, &[]));
     assert!(reason.contains("elst names more entries"), "{reason}");
-    // One entry more than there is.
+    // One entry more than the box holds.
     let reason = refused(movie(&[], &boxed("stss", b"\0\0\0\0\0\0\0\x02\0\0\0\x01")));
     assert!(reason.contains("stss names more entries"), "{reason}");
 }
 
 #[test]
-fn boxes_that_reach_out_of_their_own() {
+fn boxes_that_extend_beyond_their_parent() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("clip.mp4");
     let refused = |bytes: Vec<u8>| {
@@ -83,7 +83,7 @@ fn boxes_that_reach_out_of_their_own() {
         let reason = refused(movie(size, &[]));
         assert!(reason.contains("lies outside of its box"), "{size:?}: {reason}");
     }
-    // Lists that end in fewer bytes than a box has are sound; this one only has no samples.
+    // Lists that end with fewer bytes than a box header are valid; this one merely has no samples.
     let bytes = movie(&[], &boxed("stsd", b"\0\0\0\0\0\0\0\0\0\0\0\0"));
     fs::write(&path, bytes).unwrap();
     let error = visit_luma(&path, |_, _| {}).unwrap_err();
@@ -94,7 +94,7 @@ fn boxes_that_reach_out_of_their_own() {
 }
 
 #[test]
-fn what_does_not_concern_the_video_is_not_read() {
+fn boxes_that_do_not_concern_the_video_are_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("clip.mp4");
     let tags = boxed("udta", b"\x7f\xff\xff\xffmeta");
@@ -108,9 +108,9 @@ fn what_does_not_concern_the_video_is_not_read() {
     assert_eq!(visit_luma(&path, |_, _| {}), Err(ClipError::NoVideo(path)));
 }
 
-/// A million reference frames, and gaps that the decoder fills with grey ones.
+/// Claims a million reference frames, with gaps that the decoder fills with grey ones.
 #[test]
-fn more_reference_pictures_than_there_are() {
+fn too_many_reference_pictures() {
     let reason = refusal(&hostile("references.mp4"));
     assert_eq!(reason, "it asks for 1048576 reference pictures");
 }
@@ -132,13 +132,13 @@ fn pictures_that_are_too_large_for_ffmpeg() {
     assert!(error.contains("9000x9000") && error.contains("max pixel count"), "{error}");
 }
 
-/// As many frames as memory does not hold, of a clip that is sound.
+/// More frames than memory holds, of a valid clip.
 #[test]
-fn frames_that_no_memory_holds() {
+fn more_frames_than_memory_holds() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/clips/two_parts.mp4");
     let ClipError::Damaged { reason, .. } = read_clip(&path, |_| vec![0; 200_000]).unwrap_err()
     else {
-        panic!("another error");
+        panic!("unexpected error");
     };
     assert_eq!(reason, "200000 frames of 4608 bytes do not fit in memory");
 }

@@ -1,4 +1,4 @@
-//! Clips that are folders of images: every format, whatever a file's extension says, upright.
+//! Clips that are folders of images: in every format, regardless of the extension, and upright.
 
 use std::fs;
 use std::path::Path;
@@ -31,14 +31,15 @@ fn the_formats_may_be_mixed() {
 }
 
 #[test]
-fn photographs_are_turned_upright() {
+fn photographs_are_rotated_upright() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("1.jpg");
     // Left half dark, right half bright.
     let image = RgbImage::from_fn(32, 16, |x, _| Rgb([if x < 16 { 10 } else { 240 }; 3]));
     image.save(&path).unwrap();
     let file = fs::read(&path).unwrap();
-    // An EXIF segment after the start of the image: orientation 6, to be turned right by 90 degrees.
+    // An EXIF segment after the start of the image: orientation 6, to be rotated clockwise by 90
+    // degrees.
     let mut exif =
         b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0".to_vec();
     let mut segment = vec![0xff, 0xe1];
@@ -63,7 +64,7 @@ fn an_image_of_one_row_is_read_at_the_size_of_the_input() {
     assert_eq!(out, [9, 80, 200].repeat(224 * 398));
 }
 
-/// Why a folder whose frame `t` is wanted is no clip.
+/// Returns the reason why frame `t` of a folder cannot be read.
 fn refusal(folder: &Path, t: usize) -> String {
     let error = read_clip(folder, |_| vec![t]).unwrap_err();
     assert_eq!(verify_clip(folder), Err(error.clone()));
@@ -72,7 +73,7 @@ fn refusal(folder: &Path, t: usize) -> String {
     reason
 }
 
-/// A PNG that states this size, of which only the header is there.
+/// Writes a PNG that states this size but consists of little more than its header.
 fn stated(path: &Path, width: u32, height: u32, color: ExtendedColorType) {
     let kind = match color {
         ExtendedColorType::L8 => [8, 0],
@@ -94,7 +95,7 @@ fn stated(path: &Path, width: u32, height: u32, color: ExtendedColorType) {
 fn images_that_state_more_than_memory_holds_are_not_decoded() {
     let folder = tempfile::tempdir().unwrap();
     let first = folder.path().join("1.png");
-    // Three bytes per pixel decide where fewer are stored, and those that are stored where they are more.
+    // The limit counts the stored bytes per pixel, but at least three.
     for (side, color) in [
         (100_000, ExtendedColorType::Rgb8),
         (15_000, ExtendedColorType::L8),
@@ -108,13 +109,13 @@ fn images_that_state_more_than_memory_holds_are_not_decoded() {
     let second = folder.path().join("2.png");
     stated(&second, 100_000, 100_000, ExtendedColorType::Rgb8);
     assert_eq!(refusal(folder.path(), 1), "an image of 100000x100000 does not fit in memory");
-    // The first image is what they are compared with, before they are decoded.
+    // Other images are compared with the first one before they are decoded.
     stated(&second, 5_000, 4_000, ExtendedColorType::Rgb8);
     assert_eq!(refusal(folder.path(), 1), "5000x4000, but the clip's first is 6x4");
 }
 
 #[test]
-fn a_panic_while_images_are_read_costs_the_clip_alone() {
+fn a_panic_while_images_are_read_affects_only_the_clip() {
     let folder = tempfile::tempdir().unwrap();
     picture(1).save(folder.path().join("1.png")).unwrap();
     let error =

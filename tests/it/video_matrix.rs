@@ -10,11 +10,12 @@ use serde_json::Value;
 use crate::common::clips::{ffmpeg, have_ffmpeg, mean_difference};
 use crate::common::skip::{skip, skip_unless_required};
 
-/// Difference of a frame's mean in any channel, grey levels.
+/// Largest allowed difference of a frame's mean in any channel, in grey levels.
 const MEAN: f64 = 2.0;
 
-/// Mean absolute difference of a frame's pixels, grey levels: chroma is interpolated differently, which
-/// shows at the pattern's edges; a frame that is not upright differs by more than twice as much.
+/// Largest allowed mean absolute difference of a frame's pixels, in grey levels. Chroma is
+/// interpolated differently, which shows at the pattern's edges; a frame that is not upright
+/// differs by more than twice as much.
 const PIXELS: f64 = 12.0;
 
 /// One decoded frame.
@@ -43,7 +44,7 @@ fn make(folder: &Path) -> Option<Vec<Value>> {
     };
     let mut command = Command::new(python);
     let output = command.arg(script).arg("make").arg(folder).args(["--every", "10"]).output();
-    let output = output.expect("Python was asked for its version");
+    let output = output.expect("Python has printed its version");
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
     // Encoders that this ffmpeg lacks.
@@ -54,7 +55,7 @@ fn make(folder: &Path) -> Option<Vec<Value>> {
     Some(manifest)
 }
 
-/// Every frame by the ffmpeg program, upright, whatever its time stamp.
+/// Returns every frame as decoded by the ffmpeg program, upright, whatever its time stamp.
 fn theirs(path: &Path) -> Vec<Picture> {
     // `-fps_mode` came with ffmpeg 5.1; `-vsync`, its old name, has been removed since.
     for option in ["-fps_mode", "-vsync"] {
@@ -62,7 +63,7 @@ fn theirs(path: &Path) -> Vec<Picture> {
         command.arg("-i").arg(path).args(["-map", "0:V:0", option, "passthrough"]);
         // In this format each frame states its size.
         command.args(["-c:v", "ppm", "-pix_fmt", "rgb24", "-f", "image2pipe", "-"]);
-        let pictures = parse(&command.output().expect("have_ffmpeg was asked").stdout);
+        let pictures = parse(&command.output().expect("have_ffmpeg has found one").stdout);
         if !pictures.is_empty() {
             return pictures;
         }
@@ -86,7 +87,7 @@ fn parse(mut bytes: &[u8]) -> Vec<Picture> {
     pictures
 }
 
-/// Every frame by polyview.
+/// Returns every frame as decoded by polyview.
 fn ours(path: &Path) -> Result<Vec<Picture>, ClipError> {
     let mut pictures: Vec<Option<Picture>> = Vec::new();
     let all = |info: &polyview::data::clip::ClipInfo| (0..info.frames).collect();
@@ -101,7 +102,7 @@ fn ours(path: &Path) -> Result<Vec<Picture>, ClipError> {
     Ok(pictures.into_iter().map(|picture| picture.expect("each frame is delivered")).collect())
 }
 
-/// How the frames of a clip differ; empty if they do not.
+/// Returns how the frames of a clip differ from ffmpeg's; `None` if they do not.
 fn differences(path: &Path, mirrored: bool) -> Option<String> {
     let theirs = theirs(path);
     if theirs.is_empty() {
@@ -118,15 +119,15 @@ fn differences(path: &Path, mirrored: bool) -> Option<String> {
     for (t, (our, their)) in ours.iter().zip(&theirs).enumerate() {
         if (our.width, our.height) != (their.width, their.height) {
             let sizes = [(our.width, our.height), (their.width, their.height)];
-            return Some(format!("frame {t}: size {:?}, of ffmpeg {:?}", sizes[0], sizes[1]));
+            return Some(format!("frame {t}: size {:?}, ffmpeg's {:?}", sizes[0], sizes[1]));
         }
         for channel in 0..3 {
             let (our, their) = (our.mean(channel), their.mean(channel));
             if (our - their).abs() > MEAN {
-                return Some(format!("frame {t}: mean {our:.1}, of ffmpeg {their:.1}"));
+                return Some(format!("frame {t}: mean {our:.1}, ffmpeg's {their:.1}"));
             }
         }
-        // Before version 5 ffmpeg turns frames, but does not mirror them.
+        // Before version 5 ffmpeg rotates frames, but does not mirror them.
         let pixels = mean_difference(&our.rgb, &their.rgb);
         if pixels > PIXELS && !mirrored {
             return Some(format!("frame {t}: its pixels differ by {pixels:.1} levels"));
@@ -136,7 +137,7 @@ fn differences(path: &Path, mirrored: bool) -> Option<String> {
 }
 
 #[test]
-fn clips_of_all_kinds_read_as_by_ffmpeg() {
+fn clips_of_all_kinds_agree_with_ffmpeg() {
     if !have_ffmpeg() {
         return;
     }

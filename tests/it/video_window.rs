@@ -12,7 +12,7 @@ use crate::common::clips::{
     encoded, ffmpeg, ffmpeg_raw, have_ffmpeg, read_all, resize_all, sample_folder, synthetic_clip,
 };
 
-/// 61 moving frames of 128x96 by x264; false where this ffmpeg has none.
+/// Encodes 61 moving frames of 128x96 with x264; returns false where this ffmpeg lacks it.
 fn encode(path: &Path, options: &str) -> bool {
     let source = "mandelbrot=size=128x96:rate=25:end_scale=0.1,noise=alls=8:allf=t";
     let mut command = ffmpeg();
@@ -125,7 +125,7 @@ fn spoil_unreferenced(path: &Path) -> usize {
 }
 
 #[test]
-fn what_is_not_needed_is_not_decoded() {
+fn frames_that_are_not_needed_are_not_decoded() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("clip.mp4");
     if !have_ffmpeg() || !encode(&path, "bframes=3:b-adapt=0:b-pyramid=none:scenecut=0") {
@@ -143,7 +143,7 @@ fn what_is_not_needed_is_not_decoded() {
     }
 }
 
-/// A folder of six images of 40x30.
+/// Creates a folder of six images of 40x30.
 fn images(folder: &Path) -> PathBuf {
     let clip = folder.join("images");
     fs::create_dir(&clip).unwrap();

@@ -1,4 +1,4 @@
-//! The time that a run took, as its history and its page have it.
+//! Wall time of a run, as recorded in its history and shown on its page.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ fn sum(history: &[EpochRecord]) -> f64 {
 }
 
 #[test]
-fn it_is_all_of_the_time_also_of_a_resumed_run() {
+fn it_covers_the_whole_run_also_if_resumed() {
     let folder = TempDir::new().unwrap();
     let config = with(&small_config(&folder), "--no-gradual-finetuning --epochs 3");
     let from = Instant::now();
@@ -48,7 +48,7 @@ fn it_is_all_of_the_time_also_of_a_resumed_run() {
 }
 
 #[test]
-fn histories_of_before_it_was_recorded_are_read() {
+fn histories_from_before_it_was_recorded_are_read() {
     let folder = TempDir::new().unwrap();
     let config = with(&small_config(&folder), "--no-gradual-finetuning --epochs 1");
     let mut old = run(&config).history;

@@ -30,7 +30,7 @@ use crate::common::clips::{
 use crate::common::program::{command, text};
 use crate::common::run::{run, small_config, with};
 
-/// The page's functions, then what the test does with them.
+/// The page's functions, followed by the test script that calls them.
 const PARTS: &str = concat!(
     include_str!("../../templates/model/sampling.js"),
     include_str!("../../templates/model/resize.js"),
@@ -40,22 +40,22 @@ const PARTS: &str = concat!(
     include_str!("web/parts.js"),
 );
 
-/// A script that opens the whole page.
+/// Concatenates a script with the one that opens the whole page.
 macro_rules! opening {
     ($script:literal) => {
         concat!(include_str!("web/open.js"), include_str!($script))
     };
 }
 
-/// Uses the page from its clips to its answer.
+/// Script that uses the page from choosing clips to the answer.
 const WHOLE: &str = opening!("web/page.js");
 
-/// One of the clips that video is tested with.
+/// Returns the path of one of the video tests' clips.
 fn small_clip(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/clips").join(name)
 }
 
-/// A number that depends on every byte and its place; the page computes the same.
+/// Returns a checksum that depends on every byte and its position; the page computes the same.
 fn mixed(bytes: &[u8]) -> f64 {
     bytes
         .iter()
@@ -130,7 +130,7 @@ fn a_page_samples_resizes_and_converts_as_training_does() {
         files.insert(format!("{number}.mp4"), fs::read(clip).unwrap());
     }
     let names: Vec<String> = (0..clips.len()).map(|number| format!("{number}.mp4")).collect();
-    // An even number, and an odd one, which becomes even.
+    // An even number of values, and an odd one, which is padded to an even one.
     let numbers: [Vec<f32>; 2] =
         [16, 15].map(|count| (0..count).map(|_| rng.random_range(-3.0..3.0)).collect());
     let halved = numbers.clone().map(|values| {
@@ -195,7 +195,8 @@ fn a_page_counts_the_frames_of_videos_without_an_index() {
     let folder = TempDir::new().unwrap();
     let picture = "-f lavfi -i testsrc2=s=96x64:r=25:d=2";
     let sound = "-f lavfi -i sine=d=3.5";
-    // As long as they say; with longer sound; and from a pipe, as recordings are: of unknown length.
+    // With the stated length; with longer sound; and from a pipe, so that the length is unknown, as
+    // in recordings.
     let mut files = HashMap::new();
     for (name, inputs, out) in [
         ("plain.webm", vec![picture], "file"),
@@ -228,7 +229,7 @@ fn a_page_counts_the_frames_of_videos_without_an_index() {
     for (name, opened) in names.iter().zip(answer["opened"].as_array().unwrap()) {
         assert_eq!(opened["frames"], 50, "{name}");
         assert!((opened["fps"].as_f64().unwrap() - 25.0).abs() < 0.01, "{name}: {opened}");
-        // The first, the middle and the last one.
+        // The first, the middle and the last frame.
         assert_eq!(opened["middle"].as_array().unwrap().len(), 3, "{name}");
     }
 }
@@ -273,7 +274,7 @@ impl Fixture {
         Self { _folder: folder, checkpoint, page, clips }
     }
 
-    /// What `predict` says of clips.
+    /// Returns the output of `predict` for clips.
     fn predict(&self, clips: &[PathBuf]) -> Value {
         let mut predict = command(&["predict", "--device", "cpu", "--json", "--top", "20"]);
         let output =
@@ -283,7 +284,7 @@ impl Fixture {
     }
 }
 
-/// Confidences by class, and shares by view.
+/// Returns the confidences by class, and the shares by view.
 fn numbers(prediction: &Value) -> (HashMap<String, f64>, Vec<f64>) {
     let mut confidences = HashMap::new();
     for (task, classes) in prediction["tasks"].as_object().unwrap() {
@@ -363,7 +364,7 @@ fn a_page_takes_no_more_views_than_the_network() {
     assert_eq!(answer["seen"], json!([]));
 }
 
-/// A model of random weights, for clips of 8×48×64.
+/// Returns a model with random weights, for clips of 8×48×64.
 fn model(kind: BackboneKind, half: bool) -> WebModel {
     model_for(kind, half, [8, 48, 64])
 }
@@ -378,7 +379,7 @@ fn model_for(kind: BackboneKind, half: bool, [t, h, w]: [usize; 3]) -> WebModel 
     WebModel::new(&net, &info, &schema, &input, half, "random").unwrap()
 }
 
-/// What a script does with the page of a model of random weights.
+/// Runs a script on the page of a model with random weights, and returns its answer.
 fn used(script: &str, video: Option<&Path>) -> Option<Value> {
     let folder = TempDir::new().unwrap();
     let page = folder.path().join("model.html");
@@ -388,14 +389,14 @@ fn used(script: &str, video: Option<&Path>) -> Option<Value> {
     let files = video.into_iter().chain([page]).collect();
     let answer = run_script_with(script, &json!({}), files)?;
     println!("{answer}");
-    assert_eq!(answer["seen"], json!([]), "in the console");
+    assert_eq!(answer["seen"], json!([]), "messages in the console");
     Some(answer)
 }
 
 #[test]
 fn a_dragged_slider_reads_little_and_hides_no_later_answer() {
     let Some(answer) = used(opening!("web/slider.js"), None) else { return };
-    // What was being read, and where the slider stopped; of 8 frames each.
+    // The window that was being read, and the one where the slider stopped; 8 frames each.
     for drag in ["far", "back"] {
         let read = answer[drag].as_u64().unwrap();
         assert!((1..=16).contains(&read), "{read} pictures were read: {drag}");
@@ -405,14 +406,14 @@ fn a_dragged_slider_reads_little_and_hides_no_later_answer() {
 }
 
 #[test]
-fn folders_of_the_same_name_are_clips_of_their_own() {
+fn folders_of_the_same_name_are_separate_clips() {
     let Some(answer) = used(opening!("web/folders.js"), None) else { return };
     let views = json!({ "view_0/frames": "4", "view_1/frames": "3", "goal": "2" });
     assert_eq!((&answer["chosen"], &answer["dropped"]), (&views, &views), "{}", answer["problem"]);
 }
 
 #[test]
-fn a_device_that_fails_gives_its_memory_back() {
+fn a_device_that_fails_releases_its_memory() {
     let Some(answer) = used(opening!("web/retry.js"), None) else { return };
     let problem = "Something went wrong: as the test wants it";
     assert_eq!(answer["problems"], json!([problem, problem, ""]));
@@ -427,7 +428,7 @@ fn a_video_that_is_removed_while_it_is_read_leaves_no_trace() {
     let clip = synthetic_clip();
     let Some(answer) = used(opening!("web/remove.js"), Some(&clip)) else { return };
     assert_eq!((&answer["disabled"], &answer["waits"]), (&json!(true), &json!(1)));
-    // Not the 10 s after which a reading is given up.
+    // Less than the 10 s after which reading is aborted.
     assert!(answer["waited"].as_f64().unwrap() < 5000.0, "{answer}");
     assert_eq!((&answer["views"], &answer["problem"]), (&json!(1), &json!("")));
 }
@@ -438,7 +439,7 @@ fn every_shader_of_a_page_compiles_in_a_browser() {
     let models = kinds.map(|kind| model(kind, true));
     let mut texts = HashMap::new();
     for program in models.iter().flat_map(WebModel::programs) {
-        // A device without f16 takes the other programs.
+        // A device without f16 uses the other programs.
         if !program.features.contains(&"shader-f16") {
             for shader in &program.shaders {
                 texts.insert(shader.clone(), shader.clone());
@@ -516,7 +517,7 @@ fn a_large_page_becomes_a_folder() {
         assert!(page.contains(&format!("<script src=\"weights-{number}.js\">")));
     }
     assert!(!out.exists());
-    // Again, over itself, but not among other files.
+    // It may overwrite itself, but is not written among other files.
     assert_eq!(large.write(&out).unwrap(), written);
     fs::create_dir(folder.path().join("run")).unwrap();
     fs::write(folder.path().join("run/best.state"), b"x").unwrap();

@@ -1,4 +1,4 @@
-//! Windows as options, schemas and files say them, and as batches are read by them.
+//! Windows in options, schemas and files, and batches that are read with them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ fn config(args: &[&str]) -> Result<Config, String> {
     train_config(["--dataset-root", "data"].iter().chain(args))
 }
 
-/// The window of a run on MVFoul with these options, or why there is none.
+/// Returns the window of a run on MVFoul with these options, or the error.
 fn resolved(args: &[&str]) -> Result<String, String> {
     let spec = config(args)?.clips.window(&Schema::mvfoul().unwrap());
     spec.map(|spec| spec.window.to_string()).map_err(|error| error.to_string())
@@ -37,7 +37,7 @@ fn schema_with(window: &str) -> Result<Schema, String> {
 }
 
 #[test]
-fn a_window_is_what_is_given_and_else_the_data_sets() {
+fn a_window_is_the_given_one_or_else_the_data_sets() {
     for (args, window) in [
         (&[] as &[&str], "67..82"),
         (&["--window", "3..9"], "3..9"),
@@ -50,7 +50,7 @@ fn a_window_is_what_is_given_and_else_the_data_sets() {
         (&["--start-frame", "3", "--end-frame", "9"], "3..9"),
         (&["--start-frame", "80"], "80..82"),
         (&["--end-frame", "99"], "67..99"),
-        // Both forms, if they say the same.
+        // Both forms are allowed if they agree.
         (&["--window", "3..9", "--start-frame", "3"], "3..9"),
         (&["--window", "3..9", "--start-frame", "3", "--end-frame", "9"], "3..9"),
     ] {
@@ -63,9 +63,9 @@ fn a_window_is_what_is_given_and_else_the_data_sets() {
     assert_eq!(other("", &[]).as_deref(), Ok("dense"));
     assert_eq!(other("[clips]\nwindow = \"1s..2s\"", &[]).as_deref(), Ok("1s..2s"));
     assert_eq!(other("[clips]\nwindow = \"5..9\"", &["--end-frame", "7"]).as_deref(), Ok("5..7"));
-    let alone = "--end-frame 7: needs --start-frame too: the window is dense otherwise";
+    let alone = "end-frame 7: needs --start-frame too: the window is dense otherwise";
     assert_eq!(other("", &["--end-frame", "7"]).unwrap_err(), alone);
-    let alone = "--start-frame 7: needs --end-frame too: the window is whole otherwise";
+    let alone = "start-frame 7: needs --end-frame too: the window is whole otherwise";
     let whole = "[clips]\nwindow = \"whole\"";
     assert_eq!(other(whole, &["--start-frame", "7"]).unwrap_err(), alone);
     let error = schema_with("[clips]\nwindow = \"9..5\"").unwrap_err();
@@ -115,8 +115,8 @@ fn a_bad_window_is_refused_in_one_line() {
         assert_eq!(output.status.code(), Some(2));
         assert_eq!(text(&output.stderr).trim_end(), format!("error: {reason}"));
     }
-    // One end alone needs the data set's other one.
-    let reason = "--end-frame 82: must not be before --start-frame 90";
+    // If only one end is given, the other is the data set's.
+    let reason = "end-frame 82: must not be before --start-frame 90";
     assert_eq!(resolved(&["--start-frame", "90"]).unwrap_err(), reason);
 }
 
@@ -128,7 +128,7 @@ fn a_file_keeps_what_was_given_and_gives_way_to_the_command_line() {
         std::fs::write(&path, text).unwrap();
         resolved(&[&["--config", path.to_str().unwrap()], args].concat())
     };
-    // What every configuration file held before there was --window.
+    // The form in every configuration file before there was --window.
     let old = "start-frame = 67\nend-frame = 80\n";
     for (text, args, window) in [
         (old, &[] as &[&str], "67..80"),
@@ -147,7 +147,7 @@ fn a_file_keeps_what_was_given_and_gives_way_to_the_command_line() {
     assert!(error.contains("--end-frame 8: contradicts --window 3..9"), "{error}");
     let error = from("seed = 1\nwindow = 9\n", &[]).unwrap_err();
     assert!(error.contains("line 2: window 9: must be START..END"), "{error}");
-    // Nothing is written that was not given.
+    // Only values that were given are written.
     let written = |args: &[&str]| toml::to_string(&config(args).unwrap()).unwrap();
     for name in ["window", "start-frame", "end-frame"] {
         assert!(!written(&[]).contains(name));
@@ -157,13 +157,13 @@ fn a_file_keeps_what_was_given_and_gives_way_to_the_command_line() {
     assert!(!segments.contains("-frame = "), "{segments}");
 }
 
-/// What checkpoints hold.
+/// Tests the form that checkpoints store.
 #[test]
-fn an_input_is_read_as_it_was_written_before_and_now() {
+fn an_input_is_read_in_its_old_and_new_form() {
     let old = r#"{"window":{"start_frame":67,"end_frame":82,"target_fps":15.0,"frames_per_clip":16},"size":[224,398]}"#;
     let input: InputSpec = serde_json::from_str(old).unwrap();
     assert_eq!(input.window, WindowSpec::frames(67, 82, 15.0, 16));
-    // By its ends it is written as before, so that older versions read it.
+    // A window with two ends in frames is written as before, so that older versions can read it.
     assert_eq!(serde_json::to_string(&input).unwrap(), old);
     for window in ["center", "dense", "segments", "whole", "2.5s..3.3s"] {
         let spec = WindowSpec { window: window.parse().unwrap(), ..input.window };
@@ -181,7 +181,7 @@ fn an_input_is_read_as_it_was_written_before_and_now() {
     }
 }
 
-/// Three actions of two views, of which each frame's shade is its number.
+/// Creates three actions of two views, in which each frame's shade is its number.
 fn shaded(folder: &Path) -> Vec<(String, Vec<PathBuf>)> {
     let clip = |action: usize, view: usize| {
         let path = folder.join(format!("{action}-{view}"));
@@ -196,7 +196,7 @@ fn open(clips: &[(String, Vec<PathBuf>)], window: Window) -> Dataset {
     Dataset::of_clips(clips.to_vec(), spec, [8, 8])
 }
 
-/// A step between frames that no number holds: the window's length does not fit either.
+/// The step between frames is too large for any integer, and so is the window's length.
 #[test]
 fn a_target_rate_near_nothing_repeats_the_last_frame() {
     let folder = TempDir::new().unwrap();
@@ -209,14 +209,14 @@ fn a_target_rate_near_nothing_repeats_the_last_frame() {
     }
 }
 
-/// The frames of each clip of a batch.
+/// Returns the frame numbers of each clip of a batch.
 fn frames(batch: &Batch) -> Vec<Vec<usize>> {
     let shades: Vec<usize> = batch.frames.chunks(8 * 8 * 3).map(|f| usize::from(f[0])).collect();
     shades.chunks(4).map(<[usize]>::to_vec).collect()
 }
 
 #[test]
-fn an_epoch_reads_the_same_frames_however_it_is_shared_out() {
+fn an_epoch_reads_the_same_frames_however_it_is_distributed() {
     let folder = TempDir::new().unwrap();
     let clips = shaded(folder.path());
     let order = vec![vec![0, 2], vec![1, 0]];
@@ -233,7 +233,7 @@ fn an_epoch_reads_the_same_frames_however_it_is_shared_out() {
             assert_eq!(views[0], views[1], "both views show the same part");
         }
         assert!(first[0] != first[2] && first[0] != first[4], "actions differ: {first:?}");
-        assert_ne!(first[0], first[6], "an action that comes twice is read in another place");
+        assert_ne!(first[0], first[6], "an action that occurs twice is read at another place");
         assert_ne!(read(epoch(2), 0), first);
         for workers in [1, 3] {
             assert_eq!(read(epoch(1), workers), first);
@@ -243,7 +243,7 @@ fn an_epoch_reads_the_same_frames_however_it_is_shared_out() {
         let halves = [0..1, 1..2].map(|share| read(lanes().share(share), 0));
         assert_eq!(halves[0], [first[0..2].to_vec(), first[4..6].to_vec()].concat());
         assert_eq!(halves[1], [first[2..4].to_vec(), first[6..8].to_vec()].concat());
-        // Without a place, the middle.
+        // Without a place, the middle is read.
         let middle = read(order.clone().into(), 0);
         let expected = if window == Window::Dense { [18, 19, 20, 21] } else { [5, 15, 25, 35] };
         assert!(middle.iter().all(|frames| *frames == expected), "{middle:?}");
@@ -262,7 +262,8 @@ fn drawn_windows_do_not_fill_the_cache() {
     };
     let drawn = read(Window::Dense, Reading::drawn(7, 1));
     assert_eq!((cache.stats().written, cache.stats().hits), (0, 0));
-    // In the middle they are kept, apart from those of other places, and not confused with drawn ones.
+    // Windows in the middle are cached, separately from other places, and not confused with drawn
+    // ones.
     let second = Reading { place: Place::Even { index: 1, of: 2 }, ..Reading::MIDDLE };
     let [middle, end] = [Reading::MIDDLE, second].map(|reading| read(Window::Dense, reading));
     assert_eq!((cache.stats().written, cache.stats().hits), (12, 0));
@@ -270,14 +271,14 @@ fn drawn_windows_do_not_fill_the_cache() {
     assert_eq!(read(Window::Dense, second), end);
     assert_eq!((cache.stats().written, cache.stats().hits), (12, 12));
     assert_eq!(read(Window::Dense, Reading::drawn(7, 1)), drawn);
-    // Training with a window that does not vary reads what validation has kept.
+    // Training with a window that does not vary reads what validation has cached.
     let fixed = Window::Frames { start: 3, end: 6 };
     assert_eq!(read(fixed, Reading::MIDDLE), read(fixed, Reading::drawn(7, 1)));
     assert_eq!((cache.stats().written, cache.stats().hits), (18, 18));
 }
 
 #[test]
-fn the_key_names_window_place_and_crop() {
+fn the_key_depends_on_window_place_and_crop() {
     let folder = TempDir::new().unwrap();
     let clip = folder.path().join("a.mp4");
     std::fs::write(&clip, b"x").unwrap();
@@ -309,7 +310,7 @@ fn the_key_names_window_place_and_crop() {
 }
 
 #[test]
-fn every_window_trains_and_the_start_says_which_one() {
+fn every_window_trains_and_the_start_reports_it() {
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     small_set(&data);
@@ -400,6 +401,6 @@ fn check_data_and_augment_take_the_window() {
         std::fs::read(&out).unwrap()
     };
     assert_ne!(sheet("0..5", "1"), sheet("6..11", "1"));
-    // Without augmentation, a seed decides the window and the caption alone.
+    // Without augmentation, the seed determines only the window and the caption.
     assert_ne!(sheet("segments", "1"), sheet("segments", "2"));
 }

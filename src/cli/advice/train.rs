@@ -18,6 +18,13 @@ impl Advice for TrainError {
         }
     }
 
+    fn prefix(&self) -> String {
+        match self {
+            Self::Config(error) => error.prefix(),
+            _ => self.option().map_or_else(String::new, |option| format!("{option} ")),
+        }
+    }
+
     fn advice(&self) -> Option<String> {
         const SMALLER: &str = "a smaller --img-height and --img-width, fewer --frames-per-clip";
         match self {

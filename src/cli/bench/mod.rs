@@ -160,7 +160,7 @@ impl BenchArgs {
     }
 
     fn bounds(&self, config: &BenchConfig) -> CommandResult {
-        let roofline = config.roofline().map_err(Failure::runtime)?;
+        let roofline = config.roofline()?;
         let (backbone, shape) = (self.backbone_name, config.shape());
         let bounds = Bounds { backbone, shape, precision: Precision::of(config.half), roofline };
         if self.json {
@@ -199,9 +199,7 @@ impl BenchArgs {
         let bar = terminal.counter("steps");
         bar.set_length((bench::device_counts(devices.len()).len() * (self.steps + 2)) as u64);
         let opened: Vec<_> = devices.iter().map(|compute| compute.device.clone()).collect();
-        let times = config
-            .on_several(&opened, self.sync_batch_norm, || bar.inc(1))
-            .map_err(Failure::runtime)?;
+        let times = config.on_several(&opened, self.sync_batch_norm, || bar.inc(1))?;
         bar.finish_and_clear();
         let scaling = if self.scaling { config.scaling(&times[0].steps_ms) } else { Vec::new() };
         let report = SeveralReport {
@@ -243,7 +241,7 @@ impl BenchArgs {
         let tuned = if self.tune { Self::tune(&config, &compute, terminal)? } else { None };
         let bar = terminal.counter("steps");
         bar.set_length(self.steps as u64 + 2);
-        let times = config.steps(&compute.device, || bar.inc(1)).map_err(Failure::runtime)?;
+        let times = config.steps(&compute.device, || bar.inc(1))?;
         bar.finish_and_clear();
         let (mut layers, mut peak) = (Vec::new(), None);
         if self.layers {
@@ -253,9 +251,7 @@ impl BenchArgs {
                 bar.set_length(all as u64);
                 bar.inc(1);
             };
-            layers = config
-                .layers(&compute.device, peak, self.against_stock, done)
-                .map_err(Failure::runtime)?;
+            layers = config.layers(&compute.device, peak, self.against_stock, done)?;
             bar.finish_and_clear();
         }
         let scaling = if self.scaling { config.scaling(&times.steps_ms) } else { Vec::new() };
@@ -288,7 +284,7 @@ impl BenchArgs {
         compute: &Compute,
         terminal: &Terminal,
     ) -> Result<Option<Tuned>, Failure> {
-        let jobs = config.jobs().map_err(Failure::runtime)?;
+        let jobs = config.jobs()?;
         let bar = terminal.counter("kernels");
         bar.set_length(jobs.len() as u64);
         let proceed = || {
@@ -296,7 +292,7 @@ impl BenchArgs {
             true
         };
         let tuned = tuning::tune(compute, &jobs, config.half, tuning::folder().as_deref(), proceed)
-            .map_err(|error| Failure::runtime(BenchError::from(error)))?;
+            .map_err(BenchError::from)?;
         bar.finish_and_clear();
         if tuned.is_none() {
             let name = &compute.info.name;

@@ -162,7 +162,7 @@ pub(super) fn bounds(bounds: &Bounds) -> String {
         |number: fn(&NormWork) -> f64| roofline.normalisations.iter().map(number).sum::<f64>();
     let mean = all(|work| work.mb) * 1e6 / all(|work| work.values as f64);
     let norms = norms.join(", ");
-    text.push_str(&format!("\nbatch norm, bytes per value: {norms};\n{mean:.1} on average"));
+    text.push_str(&format!("\nbatch norm, bytes per value: {mean:.1} on average,\n{norms}"));
     let [first, second, third] = roofline.cards.map(|card| card.name.replace(' ', "\n"));
     let heads = ["convolution", "times", "GFLOP", "MB", "FLOP/B", &first, &second, &third];
     let mut table = table(heads);

@@ -1,6 +1,6 @@
 //! How the forward pass and the input gradient read their source and write their result.
 
-use super::gather::{Phase, Product};
+use super::product::{Phase, Product};
 use crate::device::Vendor;
 use crate::kernels::{DeviceLimits, MatrixUnits};
 

@@ -4,9 +4,10 @@
 use super::form::{Form, Load};
 use super::kernel::{ConvKernel, Epilogue};
 use super::pack::{loaded, pack};
-use super::params::{GatherParams, PhaseRecord, TableRow, u32s};
+use super::params::{GatherParams, TableRow, u32s};
+use super::product::{Phase, Product, row_major};
 use super::tile::{Tile, Tiles};
-use super::{ConvPlan, ConvShape, PartOrder, splits, sum_parts, units};
+use super::{ConvPlan, PartOrder, Parts, split, sum_parts, units};
 use crate::device::Vendor;
 use crate::kernels::MatrixUnits;
 use crate::kernels::layout::array_words;
@@ -55,201 +56,6 @@ const MIN_PART_TERMS: usize = 128;
 /// in a step.
 const FEW_CHANNELS: usize = 5;
 
-/// Positions of the destination that use the same taps: position = `Product::step`·q + `start` for
-/// q in `lattice`. Tap j of `taps` falls on `origin` + `Product::stride`·q + `Product::direction`·j
-/// in the source, and is tap `window_first` + `window_step`·j of the window.
-pub(super) struct Phase {
-    pub(super) lattice: [usize; 3],
-    pub(super) taps: [usize; 3],
-    pub(super) origin: [i32; 3],
-    pub(super) start: [usize; 3],
-    window_first: usize,
-    window_step: [isize; 3],
-}
-
-impl Phase {
-    pub(super) fn tap_count(&self) -> usize {
-        self.taps.iter().product()
-    }
-
-    /// Returns the index of each tap in the window, last axis fastest.
-    fn window(&self) -> impl Iterator<Item = usize> {
-        let [t, h, w] = self.taps;
-        let taps =
-            (0..t).flat_map(move |t| (0..h).flat_map(move |h| (0..w).map(move |w| [t, h, w])));
-        let step = |tap: [usize; 3], axis: usize| tap[axis] as isize * self.window_step[axis];
-        taps.map(move |tap| {
-            let steps = (0..3).map(|axis| step(tap, axis)).sum();
-            self.window_first.checked_add_signed(steps).expect("a tap is within the window")
-        })
-    }
-
-    /// Returns the phase with its taps counted from the other end.
-    fn reversed(self) -> Self {
-        let last = |axis: usize| self.taps[axis].saturating_sub(1);
-        let to_last = (0..3).map(|axis| last(axis) as isize * self.window_step[axis]).sum();
-        Self {
-            origin: std::array::from_fn(|axis| self.origin[axis] - last(axis) as i32),
-            window_first: (self.window_first.checked_add_signed(to_last))
-                .expect("the last tap is within the window"),
-            window_step: self.window_step.map(|step| -step),
-            ..self
-        }
-    }
-}
-
-/// A product dst[m, position] = Σ w[m, channel, tap] · src[channel, position + tap], for each
-/// image.
-pub(super) struct Product {
-    pub(super) images: usize,
-    pub(super) rows: usize,
-    pub(super) channels: usize,
-    pub(super) source: [usize; 3],
-    pub(super) target: [usize; 3],
-    pub(super) stride: [usize; 3],
-    pub(super) direction: i32,
-    /// Distance between neighbouring lattice positions in the destination.
-    pub(super) step: [usize; 3],
-    pub(super) phases: Vec<Phase>,
-    /// Elements of `w` between rows and between channels.
-    pub(super) weight_strides: [usize; 2],
-}
-
-impl Product {
-    pub(super) fn forward(shape: &ConvShape) -> Self {
-        let taps = shape.taps();
-        Self {
-            images: shape.batch,
-            rows: shape.out_channels,
-            channels: shape.in_channels,
-            source: shape.input,
-            target: shape.output(),
-            stride: shape.stride,
-            direction: 1,
-            step: [1; 3],
-            phases: vec![Phase {
-                lattice: shape.output(),
-                taps: shape.kernel,
-                origin: shape.padding.map(|p| -(p as i32)),
-                start: [0; 3],
-                window_first: 0,
-                window_step: row_major(shape.kernel).map(|step| step as isize),
-            }],
-            weight_strides: [shape.in_channels * taps, taps],
-        }
-    }
-
-    /// Position v of `x` meets tap k of the window at output position (v + p − k) / s, if s divides
-    /// v + p − k. All v with the same remainder r = (v + p) mod s meet the taps r, r + s, …
-    pub(super) fn input_gradient(shape: &ConvShape) -> Self {
-        let taps = shape.taps();
-        let [st, sh, sw] = shape.stride;
-        let mut phases = Vec::new();
-        for index in 0..st * sh * sw {
-            let start = [index / (sh * sw), index / sw % sh, index % sw];
-            let axes = [0, 1, 2].map(|axis| {
-                let (stride, padding) = (shape.stride[axis], shape.padding[axis]);
-                let first = (start[axis] + padding) % stride;
-                let lattice = shape.input[axis].saturating_sub(start[axis]).div_ceil(stride);
-                let taps = shape.kernel[axis].saturating_sub(first).div_ceil(stride);
-                (lattice, taps, ((start[axis] + padding) / stride) as i32, first)
-            });
-            if axes.iter().any(|axis| axis.0 == 0) {
-                continue;
-            }
-            let tap_steps = row_major(shape.kernel);
-            let first = axes.map(|axis| axis.3);
-            phases.push(Phase {
-                lattice: axes.map(|axis| axis.0),
-                taps: axes.map(|axis| axis.1),
-                origin: axes.map(|axis| axis.2),
-                start,
-                window_first: (0..3).map(|axis| first[axis] * tap_steps[axis]).sum(),
-                window_step: std::array::from_fn(|axis| {
-                    (shape.stride[axis] * tap_steps[axis]) as isize
-                }),
-            });
-        }
-        Self {
-            images: shape.batch,
-            rows: shape.in_channels,
-            channels: shape.out_channels,
-            source: shape.output(),
-            target: shape.input,
-            stride: [1; 3],
-            direction: -1,
-            step: shape.stride,
-            phases,
-            weight_strides: [taps, shape.in_channels * taps],
-        }
-    }
-
-    /// Returns the same product with taps that ascend in the source.
-    fn ascending(mut self) -> Self {
-        if self.direction < 0 {
-            self.direction = 1;
-            self.phases = self.phases.into_iter().map(Phase::reversed).collect();
-        }
-        self
-    }
-
-    /// Returns the number of elements of the destination.
-    pub(super) fn target_len(&self) -> usize {
-        self.images * self.rows * self.target.iter().product::<usize>()
-    }
-
-    /// Returns the index in the window of each tap of all phases.
-    pub(super) fn window(&self) -> impl Iterator<Item = usize> {
-        self.phases.iter().flat_map(Phase::window)
-    }
-
-    /// Returns the number of columns of each phase.
-    fn columns(&self) -> impl Iterator<Item = usize> {
-        self.phases.iter().map(|phase| self.images * phase.lattice.iter().product::<usize>())
-    }
-
-    /// Returns the number of columns of the largest phase.
-    pub(super) fn max_columns(&self) -> usize {
-        self.columns().max().expect("a valid shape has at least one phase")
-    }
-
-    /// Checks whether one phase covers the whole destination.
-    fn is_one_phase(&self) -> bool {
-        self.step == [1; 3]
-    }
-
-    /// Returns the phases as the shaders read them, for a source that starts at `low` and weights
-    /// that are packed or read `in_place`.
-    pub(super) fn phase_records(&self, low: [i32; 3], in_place: bool) -> Vec<u32> {
-        let mut packed = 0;
-        let plane = row_major(self.target);
-        let records = self.phases.iter().zip(self.columns()).map(|(phase, columns)| {
-            let tap_count = phase.tap_count();
-            let (first_tap, tap_step) = match in_place {
-                true => (phase.window_first, phase.window_step.map(isize::unsigned_abs)),
-                false => (packed, row_major(phase.taps)),
-            };
-            packed += tap_count;
-            PhaseRecord {
-                lattice: u32s(phase.lattice),
-                columns: columns as u32,
-                taps: u32s(phase.taps),
-                first_tap: first_tap as u32,
-                origin: std::array::from_fn(|axis| phase.origin[axis] - low[axis]),
-                dst_start: (0..3).map(|axis| phase.start[axis] * plane[axis]).sum::<usize>() as u32,
-                tap_step: u32s(tap_step),
-                tap_count: tap_count as u32,
-            }
-        });
-        array_words(records)
-    }
-}
-
-/// Returns the row-major strides of an array of this size.
-fn row_major([_, h, w]: [usize; 3]) -> [usize; 3] {
-    [h * w, w, 1]
-}
-
 /// Returns the bytes of workgroup memory for the buffers of the tiles and, with matrix units, for
 /// their sums.
 pub(super) fn memory(tile: Tile, form: Form) -> usize {
@@ -277,57 +83,23 @@ pub(super) fn plan(
 ) -> Result<ConvPlan, PlanError> {
     let table = product.channels < FEW_CHANNELS && product.direction > 0;
     let product = product.ascending();
-    let max_columns = product.max_columns();
-    let (tile, workgroups) = match variant {
-        Some(variant) => variant,
-        None => {
-            let memory = |tile| memory(tile, Form::plain(Load::Single).multiplied_by(units));
-            let (tile, workgroups) = match units {
-                Some(units) => {
-                    let size = [product.rows, max_columns];
-                    let tile = units::choose(units, size, limits, memory, |_| true);
-                    (tile, units::WORKGROUPS)
-                }
-                None => {
-                    let Tiles { usual, workgroups, .. } = tiles(limits.vendor);
-                    let cost = |tile: Tile| tile.invocation_cost(limits.vendor);
-                    let tile = Tile::choose(usual, product.rows, max_columns, limits, memory, cost);
-                    (tile, workgroups)
-                }
-            };
-            (tile.ok_or(PlanError::Device)?, workgroups)
-        }
-    };
+    let variant = variant.or_else(|| usual_variant(&product, limits, units));
+    let (tile, workgroups) = variant.ok_or(PlanError::Device)?;
     let form = Form::of(&product, table).multiplied_by(units).buffered_for(limits);
     let form = match memory(tile, form) <= limits.workgroup_memory {
         true => form,
         false => Form::plain(Load::Single).multiplied_by(units),
     };
-    let load = form.load;
-    let taps = product.phases.iter().map(Phase::tap_count).max();
-    let taps = taps.expect("a valid shape has at least one phase");
-    let channels = if table { product.channels * taps } else { product.channels };
-    let depth = channels.next_multiple_of(form.channels() as usize);
-    let tap_steps = depth / form.channels() as usize;
-    let quads = product.rows.next_multiple_of(tile.rows() as usize) / 4;
-    let row_tiles = 4 * quads / tile.rows() as usize;
-    let tiles = row_tiles * max_columns.div_ceil(tile.columns() as usize);
-
+    let cut = Cut::of(&product, tile, form);
     let mut plan = ConvPlan::new();
-    let packed = pack(&mut plan, &product, (tile, form), [quads, depth], limits)?;
-    let steps = if table { tap_steps } else { taps / load.taps() as usize * tap_steps };
+    let packed = pack(&mut plan, &product, (tile, form), [cut.quads, cut.depth], limits)?;
+    let parts = cut.parts(&product, form, workgroups, limits);
     let total = product.target_len();
-    let min_steps = (MIN_PART_TERMS / form.terms() as usize).max(1);
-    let parts =
-        splits([tiles, product.phases.len()], workgroups, [steps, min_steps], total * 4, limits);
-    let part_steps = steps.div_ceil(parts).max(1);
-    let parts = steps.div_ceil(part_steps).max(1);
-    let dst_plane = product.target.iter().product::<usize>();
-    let by_fours = product.is_one_phase() && dst_plane.is_multiple_of(4);
-    let direct = parts == 1 && (!stored.is_half() || by_fours);
+    let by_fours = product.is_one_phase() && product.target_plane().is_multiple_of(4);
+    let direct = parts.count == 1 && (!stored.is_half() || by_fours);
     let target = match direct {
         true => Slot::Operand(2),
-        false => plan.scratch(parts * total, limits)?,
+        false => plan.scratch(parts.count * total, limits)?,
     };
     let (form, result) = match direct && stored.is_half() {
         true => (form.written_wide(), stored),
@@ -336,40 +108,106 @@ pub(super) fn plan(
     let mut buffers = vec![Slot::Operand(0), packed, target];
     if table {
         // Two more steps are loaded but not used.
-        let terms = depth
+        let terms = cut.depth
             + form.terms() as usize
             + loaded(form.channels() * tile.columns(), tile.columns(), tile);
         buffers.push(plan.table(array_words(table_rows(&product, terms))));
     }
-    let params = GatherParams {
-        rows: product.rows as u32,
-        quads: quads as u32,
-        channels: product.channels as u32,
-        depth: depth as u32,
-        src_size: u32s(product.source),
-        dst_plane: dst_plane as u32,
-        dst_size: u32s(product.target),
-        parts: parts as u32,
-        part_steps: part_steps as u32,
-        dst_len: total as u32,
-        row_tiles: row_tiles as u32,
-        one_phase: u32::from(product.is_one_phase()),
-        stride: u32s(product.stride),
-        src_plane: product.source.iter().product::<usize>() as u32,
-        dst_step: u32s(product.step),
-        tap_steps: tap_steps as u32,
-    };
-    let groups = fold(tiles, parts * product.phases.len(), limits)?;
+    let groups = fold(cut.tiles, parts.count * product.phases.len(), limits)?;
     // Matrix units take f16 without conversion.
     let source = if units.is_some() { Storage::F16 } else { stored.as_source() };
     let kernel = ConvKernel::Gather { tile, form, epilogue: Epilogue::Nothing, source, result };
-    let launch = Launch::new(kernel, groups, buffers, &params);
+    let launch = Launch::new(kernel, groups, buffers, &cut.params(&product, parts));
     plan.launches.push(launch.with_tail(product.phase_records([0; 3], false)));
     if !direct {
         let order = PartOrder::UNCHANGED;
-        plan.launches.push(sum_parts(target, total, parts, order, stored, limits)?);
+        plan.launches.push(sum_parts(target, total, parts.count, order, stored, limits)?);
     }
     Ok(plan)
+}
+
+/// Returns the tile and the wanted number of workgroups for a product; `None` if the device runs no
+/// kernel.
+fn usual_variant(
+    product: &Product,
+    limits: &DeviceLimits,
+    units: Option<MatrixUnits>,
+) -> Option<(Tile, usize)> {
+    let memory = |tile| memory(tile, Form::plain(Load::Single).multiplied_by(units));
+    let size = [product.rows, product.max_columns()];
+    if let Some(units) = units {
+        let tile = units::choose(units, size, limits, memory, |_| true)?;
+        return Some((tile, units::WORKGROUPS));
+    }
+    let Tiles { usual, workgroups, .. } = tiles(limits.vendor);
+    let cost = |tile: Tile| tile.invocation_cost(limits.vendor);
+    let [rows, columns] = size;
+    Some((Tile::choose(usual, rows, columns, limits, memory, cost)?, workgroups))
+}
+
+/// A product cut into tiles of its destination and steps through its terms.
+struct Cut {
+    /// Number of vec4 of rows in all tiles.
+    quads: usize,
+    row_tiles: usize,
+    tiles: usize,
+    /// Channels per tap in all steps; with a table, channels and taps together.
+    depth: usize,
+    /// Steps through the channels.
+    tap_steps: usize,
+    /// Steps through channels and taps.
+    steps: usize,
+}
+
+impl Cut {
+    fn of(product: &Product, tile: Tile, form: Form) -> Self {
+        let taps = product.phases.iter().map(Phase::tap_count).max();
+        let taps = taps.expect("a valid shape has at least one phase");
+        let (channels, tap_groups) = match form.load {
+            Load::Table => (product.channels * taps, 1),
+            load => (product.channels, taps / load.taps() as usize),
+        };
+        let depth = channels.next_multiple_of(form.channels() as usize);
+        let tap_steps = depth / form.channels() as usize;
+        let quads = product.rows.next_multiple_of(tile.rows() as usize) / 4;
+        let row_tiles = 4 * quads / tile.rows() as usize;
+        let tiles = row_tiles * product.max_columns().div_ceil(tile.columns() as usize);
+        Self { quads, row_tiles, tiles, depth, tap_steps, steps: tap_groups * tap_steps }
+    }
+
+    /// Returns the parts that the sums are split into.
+    fn parts(
+        &self,
+        product: &Product,
+        form: Form,
+        workgroups: usize,
+        limits: &DeviceLimits,
+    ) -> Parts {
+        let min_steps = (MIN_PART_TERMS / form.terms() as usize).max(1);
+        let (tiles, steps) = ([self.tiles, product.phases.len()], [self.steps, min_steps]);
+        split(tiles, workgroups, steps, product.target_len() * 4, limits)
+    }
+
+    fn params(&self, product: &Product, parts: Parts) -> GatherParams {
+        GatherParams {
+            rows: product.rows as u32,
+            quads: self.quads as u32,
+            channels: product.channels as u32,
+            depth: self.depth as u32,
+            src_size: u32s(product.source),
+            dst_plane: product.target_plane() as u32,
+            dst_size: u32s(product.target),
+            parts: parts.count as u32,
+            part_steps: parts.steps as u32,
+            dst_len: product.target_len() as u32,
+            row_tiles: self.row_tiles as u32,
+            one_phase: u32::from(product.is_one_phase()),
+            stride: u32s(product.stride),
+            src_plane: product.source.iter().product::<usize>() as u32,
+            dst_step: u32s(product.step),
+            tap_steps: self.tap_steps as u32,
+        }
+    }
 }
 
 /// Returns the table of a product with few channels, which has one phase, for this many terms.

@@ -12,12 +12,14 @@ mod gather;
 mod kernel;
 mod pack;
 mod params;
+mod product;
 mod soft;
 mod source;
 mod tile;
 mod units;
 mod variant;
 mod weight;
+mod weight_plan;
 
 pub(crate) use kernel::ConvKernel;
 pub(crate) use tile::Tile;
@@ -30,6 +32,7 @@ use crate::kernels::plan::{self, DeviceLimits, Launch, PlanError, Shader, Slot};
 use crate::kernels::storage::Storage;
 use kernel::{Epilogue, SMALL_GROUP};
 use params::{SumHalfParams, SumParams};
+use product::Product;
 
 /// One of the three passes.
 ///
@@ -93,14 +96,16 @@ pub(crate) fn plan_as(
         plan::fits(words, limits)?;
     }
     let product = || match pass {
-        ConvPass::InputGradient => gather::Product::input_gradient(shape),
-        _ => gather::Product::forward(shape),
+        ConvPass::InputGradient => Product::input_gradient(shape),
+        _ => Product::forward(shape),
     };
     // An explicit variant of another kind does not use matrix units.
     let by_units = variant.map_or(Some(None), |variant| variant.units().map(Some));
     if let (Some(units), Some(tiles)) = (units::serving(stored, limits), by_units) {
         let plan = match pass {
-            ConvPass::WeightGradient => weight::plan(shape, limits, tiles, Some(units), stored),
+            ConvPass::WeightGradient => {
+                weight_plan::plan(shape, limits, tiles, Some(units), stored)
+            }
             _ => gather::plan(product(), limits, tiles, Some(units), stored),
         };
         if plan.is_ok() || variant.is_some() {
@@ -122,7 +127,7 @@ pub(crate) fn plan_as(
     }
     let tiles = variant.and_then(ConvVariant::tiles);
     match pass {
-        ConvPass::WeightGradient => weight::plan(shape, limits, tiles, None, stored),
+        ConvPass::WeightGradient => weight_plan::plan(shape, limits, tiles, None, stored),
         _ => gather::plan(product(), limits, tiles, None, stored),
     }
 }
@@ -251,20 +256,30 @@ fn sum_parts(
     Ok(Launch::new(ConvKernel::SumParts, groups, buffers, &params))
 }
 
-/// Returns the number of parts that the sums of `phases` × `tiles` workgroups are split into, so
-/// that there are about `wanted` workgroups, each with at least `min_steps` of the `steps`. The
-/// parts, of `bytes` each, must fit into a scratch buffer.
-fn splits(
+/// The parts that the sums of a pass are split into.
+#[derive(Clone, Copy)]
+struct Parts {
+    count: usize,
+    /// Steps of each part; the last one may have fewer.
+    steps: usize,
+}
+
+/// Splits the sums of `phases` × `tiles` workgroups so that there are about `wanted` workgroups,
+/// each with at least `min_steps` of the `steps`. The parts, of `bytes` each, must fit into a
+/// scratch buffer.
+fn split(
     [tiles, phases]: [usize; 2],
     wanted: usize,
     [steps, min_steps]: [usize; 2],
     bytes: usize,
     limits: &DeviceLimits,
-) -> usize {
+) -> Parts {
     let scratch = limits.max_binding_bytes.min(64 << 20);
     let most = limits.max_workgroups_per_dim as usize / phases.max(1);
     let useful = wanted.div_ceil((tiles * phases).max(1));
-    useful.min(steps / min_steps).min(scratch / bytes.max(1)).min(most).max(1)
+    let count = useful.min(steps / min_steps).min(scratch / bytes.max(1)).min(most).max(1);
+    let part_steps = steps.div_ceil(count).max(1);
+    Parts { count: steps.div_ceil(part_steps).max(1), steps: part_steps }
 }
 
 /// Returns the name and the source of every variant of every shader.

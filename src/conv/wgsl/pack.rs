@@ -3,9 +3,9 @@
 
 use super::ConvPlan;
 use super::form::{Form, Load};
-use super::gather::Product;
 use super::kernel::{ConvKernel, SMALL_GROUP};
 use super::params::PackParams;
+use super::product::Product;
 use super::tile::Tile;
 use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fold};
 use crate::kernels::storage::Storage;

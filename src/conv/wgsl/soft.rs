@@ -6,11 +6,11 @@
 //! Tiles are chosen by fixed rules. A load costs about as much as eighty multiply-add
 //! instructions, whatever it loads, so tiles are as large as registers allow.
 
-use super::gather::Product;
 use super::kernel::{ConvKernel, SMALL_GROUP};
 use super::params::{
     SoftGatherParams, SoftPackParams, SoftPackWeightsParams, SoftWeightParams, TensorRecord, u32s,
 };
+use super::product::Product;
 use super::tile::SoftTile;
 use super::{ConvPlan, ConvShape, PartOrder, sum_parts};
 use crate::kernels::layout::array_words;

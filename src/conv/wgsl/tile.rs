@@ -21,17 +21,17 @@ pub struct Tile {
 
 impl Tile {
     /// Returns the number of rows per workgroup.
-    pub fn rows(self) -> u32 {
+    pub(crate) fn rows(self) -> u32 {
         self.tm * self.ty
     }
 
     /// Returns the number of columns per workgroup.
-    pub fn columns(self) -> u32 {
+    pub(crate) fn columns(self) -> u32 {
         self.tn * self.tx
     }
 
     /// Returns the number of invocations per workgroup.
-    pub fn threads(self) -> u32 {
+    pub(crate) fn threads(self) -> u32 {
         self.tx * self.ty
     }
 

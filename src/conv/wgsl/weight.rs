@@ -1,10 +1,8 @@
 //! The weight gradient, a product over all output positions: `shaders/conv_weight.wgsl`.
 
 use super::kernel::ConvKernel;
-use super::params::{WeightParams, u32s};
-use super::{ConvPlan, ConvShape, PartOrder, Tile, splits, sum_parts, units};
+use super::{Tile, units};
 use crate::kernels::MatrixUnits;
-use crate::kernels::plan::{DeviceLimits, Launch, PlanError, Slot, fold};
 use crate::kernels::storage::Storage;
 
 /// What the columns of the product are and how its operands are loaded; the shader has the details.
@@ -32,7 +30,7 @@ impl WeightLoads {
     }
 
     /// Returns the number of positions that are counted and loaded as one.
-    fn group(self) -> usize {
+    pub(super) fn group(self) -> usize {
         if self.is_wide() { 4 } else { 1 }
     }
 
@@ -46,7 +44,7 @@ impl WeightLoads {
 
     /// Checks whether there is a kernel with these loads for this tile. Three taps along w take 48
     /// sums with 4×4 elements, and up to 96 in matrix registers.
-    fn takes(self, tile: Tile, units: Option<MatrixUnits>) -> bool {
+    pub(super) fn takes(self, tile: Tile, units: Option<MatrixUnits>) -> bool {
         if units.is_some() {
             // In every round, all invocations store, and together fill whole rows or columns of the
             // tiles.
@@ -61,14 +59,14 @@ impl WeightLoads {
 
 /// 32 to 64 sums per invocation. With AMD's compiler none of these tiles needs more than 128
 /// registers; 64 sums in a workgroup of 64 would.
-const TILES: [Tile; 4] = [
+pub(super) const TILES: [Tile; 4] = [
     Tile { tm: 8, tn: 8, tx: 16, ty: 8 },
     Tile { tm: 4, tn: 8, tx: 8, ty: 16 },
     Tile { tm: 8, tn: 4, tx: 8, ty: 8 },
     Tile { tm: 4, tn: 8, tx: 8, ty: 8 },
 ];
 /// 48 sums per invocation. Half of the networks' channel counts are multiples of 48 but not of 64.
-const ROW_TILES: [Tile; 2] =
+pub(super) const ROW_TILES: [Tile; 2] =
     [Tile { tm: 4, tn: 4, tx: 8, ty: 16 }, Tile { tm: 4, tn: 4, tx: 8, ty: 12 }];
 /// Additional tiles for `--tune`.
 const MORE_TILES: [Tile; 1] = [Tile { tm: 8, tn: 8, tx: 16, ty: 16 }];
@@ -76,12 +74,6 @@ const MORE_ROW_TILES: [Tile; 2] =
     [Tile { tm: 4, tn: 4, tx: 16, ty: 16 }, Tile { tm: 4, tn: 4, tx: 8, ty: 8 }];
 /// Number of workgroups below which the positions are split.
 pub(super) const WORKGROUPS: usize = 768;
-/// Minimum number of positions per part. Writing and rereading a partial sum takes a GPU as long as
-/// about 200 multiply-adds (8 bytes at 25 multiply-adds per byte), so fewer positions would not pay
-/// off.
-const MIN_PART_POSITIONS: usize = 256;
-/// Up to this many channels, the columns of a tile are any mix of channels and taps.
-const FEW_CHANNELS: usize = 16;
 
 /// Returns all tiles of all kernels.
 pub(super) fn tiles() -> impl Iterator<Item = Tile> {
@@ -149,222 +141,12 @@ pub(super) fn memory(tile: Tile, units: Option<MatrixUnits>) -> usize {
     bytes.max().unwrap_or(usize::MAX)
 }
 
-/// A convolution as the kernels see it: axes without windows are merged into rows.
-struct Sizes {
-    input: [usize; 3],
-    output: [usize; 3],
-    window: [usize; 3],
-    stride: [usize; 3],
-    padding: [usize; 3],
-}
-
-impl Sizes {
-    fn of(shape: &ConvShape) -> Self {
-        let &ConvShape { input, kernel: window, stride, padding, .. } = shape;
-        let mut sizes = Self { input, output: shape.output(), window, stride, padding };
-        if [1, 2].into_iter().all(|axis| sizes.is_plain(axis)) {
-            sizes.merge(1, 2);
-            if sizes.is_plain(0) {
-                sizes.merge(0, 2);
-            }
-        }
-        sizes
-    }
-
-    /// Checks whether every output position along an axis only meets the same position of the
-    /// input.
-    fn is_plain(&self, axis: usize) -> bool {
-        (self.window[axis], self.stride[axis], self.padding[axis]) == (1, 1, 0)
-    }
-
-    fn merge(&mut self, axis: usize, into: usize) {
-        for size in [&mut self.input, &mut self.output] {
-            size[into] *= std::mem::replace(&mut size[axis], 1);
-        }
-    }
-
-    /// Chooses how to load.
-    fn loads(&self, channels: usize) -> WeightLoads {
-        let taps: usize = self.window.iter().product();
-        let [_, _, w] = self.input;
-        match (self.window[2], self.stride[2], self.padding[2]) {
-            _ if taps > 1 && channels <= FEW_CHANNELS => WeightLoads::Mixed,
-            // A step is at most one row.
-            (3, 1, 1) if w.is_multiple_of(4) && w >= 16 => WeightLoads::WideRow,
-            (3, 1, 1) => WeightLoads::Row,
-            (1, 1, 0) if w.is_multiple_of(4) => WeightLoads::WideTap,
-            _ => WeightLoads::Tap,
-        }
-    }
-}
-
-/// Chooses the tile, unless one is given, and how to load for it; `None` if the given tile does not
-/// support this shape.
-fn choose(
-    loads: WeightLoads,
-    rows: usize,
-    columns: usize,
-    limits: &DeviceLimits,
-    tile: Option<Tile>,
-    units: Option<MatrixUnits>,
-) -> Option<(Tile, WeightLoads)> {
-    let Some(tile) = tile else {
-        let memory = |tile| memory(tile, units);
-        let cost = |tile: Tile| tile.invocation_cost(limits.vendor);
-        let choose = |tiles: &[Tile]| Tile::choose(tiles, rows, columns, limits, memory, cost);
-        let tile = match units {
-            Some(of) => {
-                let takes = |tile| loads.takes(tile, units);
-                units::choose(of, [rows, columns], limits, memory, takes)
-            }
-            None if loads.is_row() => choose(&ROW_TILES),
-            None => choose(&TILES),
-        };
-        return tile.map(|tile| (tile, loads));
-    };
-    if loads.takes(tile, units) {
-        return Some((tile, loads));
-    }
-    // The largest tile without taps along w is also worth trying.
-    let large = tile == TILES[0] || units.is_some();
-    (loads.is_row() && large).then_some((tile, WeightLoads::Tap))
-}
-
-/// Plans one launch, or two if the positions are split. `variant` is the tile and the wanted number
-/// of workgroups, `units` the matrix units to use, if any; x is stored as `x`.
-pub(super) fn plan(
-    shape: &ConvShape,
-    limits: &DeviceLimits,
-    variant: Option<(Tile, usize)>,
-    units: Option<MatrixUnits>,
-    x: Storage,
-) -> Result<ConvPlan, PlanError> {
-    let mut sizes = Sizes::of(shape);
-    let loads = sizes.loads(shape.in_channels);
-    let (rows, channels, all_taps) = (shape.out_channels, shape.in_channels, shape.taps());
-    let columns = match loads {
-        WeightLoads::Mixed => channels * all_taps,
-        _ => channels,
-    };
-    let tile = variant.map(|(tile, _)| tile);
-    let (tile, loads) =
-        choose(loads, rows, columns, limits, tile, units).ok_or(PlanError::Device)?;
-    let usual = if units.is_some() { units::WORKGROUPS } else { WORKGROUPS };
-    let workgroups = variant.map_or(usual, |(_, workgroups)| workgroups);
-
-    // With `Mixed` the window is unchanged, because the columns cover all taps.
-    let mut taps = if loads == WeightLoads::Mixed { 1 } else { all_taps };
-    let out_row = sizes.output[2];
-    if loads.is_row() {
-        taps /= 3;
-        (sizes.window[2], sizes.padding[2]) = (1, 0);
-    }
-    let group = loads.group();
-    sizes.input[2] /= group;
-    sizes.output[2] /= group;
-    if loads == WeightLoads::Row || loads.is_row() && units.is_some() {
-        // One position, or one group of positions, separates rows.
-        sizes.output[2] += 1;
-    }
-    let [t, h, w] = sizes.output;
-    let positions = shape.batch * t * h * w;
-    // With taps along w, a part consists of whole rows.
-    let unit = if loads.is_row() { w } else { step(loads, units) as usize };
-    let all = positions.div_ceil(unit);
-    let min_units = (MIN_PART_POSITIONS / group).div_ceil(unit);
-    let row_tiles = rows.div_ceil(tile.rows() as usize);
-    let tiles = row_tiles * columns.div_ceil(tile.columns() as usize) * taps;
-    let total = shape.weight_len();
-    let parts = splits([tiles, 1], workgroups, [all, min_units], total * 4, limits);
-    let part_units = all.div_ceil(parts).max(1);
-    let parts = all.div_ceil(part_units).max(1);
-
-    let mut plan = ConvPlan::new();
-    let target = match parts {
-        1 => Slot::Operand(2),
-        _ => plan.scratch(parts * total, limits)?,
-    };
-    // Neighbouring invocations write neighbouring columns: parts have the channels last, and the
-    // launch that adds them up restores the order.
-    let (order, [column_step, tap_step]) = match (parts, loads) {
-        (_, WeightLoads::Mixed) => (PartOrder::UNCHANGED, [1, 0]),
-        (1, _) => (PartOrder::UNCHANGED, [all_taps, 1]),
-        _ => (PartOrder { channels, taps: all_taps }, [1, channels]),
-    };
-    let in_plane = sizes.input.iter().product::<usize>();
-    let params = WeightParams {
-        in_size: u32s(sizes.input),
-        in_plane: in_plane as u32,
-        out_size: u32s(sizes.output),
-        out_plane: (shape.output().iter().product::<usize>() / group) as u32,
-        stride: u32s(sizes.stride),
-        in_image: (channels * in_plane) as u32,
-        padding: sizes.padding.map(|padding| padding as i32),
-        positions: positions as u32,
-        window: u32s(sizes.window),
-        taps: taps as u32,
-        out_row: (out_row / group) as u32,
-        part_positions: (part_units * unit) as u32,
-        rows: rows as u32,
-        columns: columns as u32,
-        row_tiles: row_tiles as u32,
-        row_step: (channels * all_taps) as u32,
-        column_step: column_step as u32,
-        tap_step: tap_step as u32,
-    };
-    plan.launches.push(Launch::new(
-        ConvKernel::Weight { tile, loads, units, x },
-        fold(tiles, parts, limits)?,
-        vec![Slot::Operand(0), Slot::Operand(1), target],
-        &params,
-    ));
-    if parts > 1 {
-        plan.launches.push(sum_parts(target, total, parts, order, Storage::F32, limits)?);
-    }
-    Ok(plan)
-}
-
 #[cfg(test)]
 mod tests {
     use naga::AddressSpace;
 
     use super::*;
     use crate::kernels::plan::Shader;
-
-    const LIMITS: DeviceLimits =
-        DeviceLimits { workgroup_memory: 32 << 10, ..DeviceLimits::WEBGPU };
-
-    fn shape(kernel: [usize; 3], padding: [usize; 3], input: [usize; 3]) -> ConvShape {
-        let (in_channels, out_channels) = (64, 144);
-        ConvShape { batch: 2, in_channels, out_channels, input, kernel, stride: [1; 3], padding }
-    }
-
-    #[track_caller]
-    fn check(shape: &ConvShape, want: WeightLoads, parts: bool) {
-        let plan = plan(shape, &LIMITS, None, None, Storage::F32).unwrap();
-        let ConvKernel::Weight { tile, loads, .. } = plan.launches[0].kernel else {
-            panic!("{:?}", plan.launches[0].kernel)
-        };
-        assert_eq!(loads, want, "{shape:?} in {tile:?}");
-        assert_eq!(plan.launches.len() > 1, parts, "{shape:?}");
-    }
-
-    #[test]
-    fn operands_are_loaded_as_the_shape_allows() {
-        check(&shape([1, 3, 3], [0, 1, 1], [4, 14, 14]), WeightLoads::Row, true);
-        check(&shape([1, 3, 3], [0, 1, 1], [1, 7, 7]), WeightLoads::Row, false);
-        check(&shape([1, 3, 3], [0, 1, 1], [4, 14, 16]), WeightLoads::WideRow, true);
-        check(&shape([1, 3, 3], [0, 1, 1], [4, 14, 12]), WeightLoads::Row, true);
-        check(&shape([3, 1, 1], [1, 0, 0], [4, 14, 14]), WeightLoads::WideTap, true);
-        check(&shape([3, 1, 1], [1, 0, 0], [4, 7, 7]), WeightLoads::Tap, false);
-        // A whole clip is one row.
-        check(&shape([1, 1, 1], [0, 0, 0], [4, 7, 7]), WeightLoads::WideTap, false);
-        check(&shape([1, 1, 1], [0, 0, 0], [3, 7, 7]), WeightLoads::Tap, false);
-        let plain = shape([1, 1, 1], [0, 0, 0], [4, 16, 16]);
-        check(&ConvShape { stride: [2; 3], ..plain }, WeightLoads::Tap, false);
-        let stem = shape([1, 7, 7], [0, 3, 3], [4, 28, 28]);
-        check(&ConvShape { in_channels: 3, ..stem }, WeightLoads::Mixed, true);
-    }
 
     #[test]
     fn every_kernel_fits_into_the_computed_memory() {

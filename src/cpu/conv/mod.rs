@@ -35,6 +35,7 @@ use gather::Gather;
 use kernel::LANES;
 use panels::WeightOrder;
 
+pub use scratch::release_scratch;
 pub use shape::ConvShape;
 pub use weight_gradient::weight_gradient;
 

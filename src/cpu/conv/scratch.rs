@@ -31,6 +31,13 @@ pub(super) fn with_shared_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]
     result
 }
 
+/// Frees the large buffers that are kept for the next call; not those that a call is using. Each
+/// thread keeps its own, which are no larger than caches.
+pub fn release_scratch() {
+    let kept = std::mem::take(&mut *SHARED.lock().unwrap_or_else(PoisonError::into_inner));
+    drop(kept);
+}
+
 fn aligned(buffer: &mut Vec<f32>, length: usize) -> &mut [f32] {
     if buffer.len() < length + LINE {
         buffer.resize(length + LINE, 0.0);

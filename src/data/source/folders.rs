@@ -6,10 +6,13 @@ use std::{fs, io};
 
 use super::super::error::DataError;
 use super::super::folder;
+use super::super::problem::{Problem, ProblemKind};
 use super::super::split::View;
-use super::super::video::{has_clip_extension, has_image_extension};
+use super::super::video::has_image_extension;
+use super::action_folder::{ActionClips, find_clips, is_video};
 use super::listed::{Listed, ids};
 use crate::schema::Fields;
+use crate::units::plural;
 
 /// The field that contains the class.
 pub(super) const CLASS: &str = "class";
@@ -29,39 +32,105 @@ impl ClassFolders {
     /// A folder cannot be read: without its clips, this would be a different data set.
     pub(super) fn has_clips(&self) -> Result<bool, DataError> {
         for class in subfolders(&self.dir)? {
-            if any(&class, is_action)? {
-                return Ok(true);
+            for path in entries(&class)? {
+                if !ActionClips::of(&path)?.clips.is_empty() {
+                    return Ok(true);
+                }
             }
         }
         Ok(false)
     }
 
-    /// Returns the actions, class by class in natural order. Their paths are relative to `root`.
+    /// Returns the actions, class by class in natural order, and a problem if there are clips that
+    /// belong to none of them. Paths are relative to `root`.
     ///
     /// # Errors
     /// A folder cannot be read.
-    pub(super) fn read(&self, root: &Path) -> Result<Vec<Listed>, DataError> {
+    pub(super) fn read(&self, root: &Path) -> Result<(Vec<Listed>, Option<Problem>), DataError> {
         let mut all = Vec::new();
+        let mut unused = Vec::new();
+        if entries(&self.dir)?.iter().any(|path| is_video(path)) {
+            unused.push(self.dir.clone());
+        }
         for class in subfolders(&self.dir)? {
             let name = file_name(&class);
-            let actions = filtered(entries(&class)?, is_action)?;
+            let actions = actions(&class, &mut unused)?;
             // `a.mp4` and `a.avi` are two different actions.
-            let names = ids(&actions.iter().map(|path| file_name(path)).collect::<Vec<_>>());
-            for (path, action) in actions.into_iter().zip(names) {
-                let views = match is_folder(&path)? && !is_clip(&path)? {
-                    true => filtered(entries(&path)?, is_clip)?,
-                    false => vec![path],
-                };
+            let names = ids(&actions.iter().map(|(path, _)| file_name(path)).collect::<Vec<_>>());
+            for ((_, action), id) in actions.into_iter().zip(names) {
+                let id = format!("{name}/{id}");
                 all.push(Listed {
                     split: self.split.clone(),
                     fields: Fields::from([(CLASS.to_owned(), name.clone())]),
-                    views: views.iter().map(|path| View::of_path(root, path)).collect(),
-                    ..Listed::new(format!("{name}/{action}"))
+                    views: action.clips.iter().map(|path| View::of_path(root, path)).collect(),
+                    problems: unused_images(&id, &action).into_iter().collect(),
+                    ..Listed::new(id)
                 });
             }
         }
-        Ok(all)
+        Ok((all, unused_clips(root, &unused)))
     }
+}
+
+/// Returns the actions of a class with their paths, in natural order, and appends the folders of
+/// the class whose clips belong to none of them.
+fn actions(
+    class: &Path,
+    unused: &mut Vec<PathBuf>,
+) -> Result<Vec<(PathBuf, ActionClips)>, DataError> {
+    let mut actions = Vec::new();
+    let mut has_images = false;
+    for path in entries(class)? {
+        has_images |= has_image_extension(&path);
+        let action = ActionClips::of(&path)?;
+        action.others.iter().filter(|path| !path.is_symlink()).for_each(|path| {
+            find_clips(path, unused);
+        });
+        if !action.clips.is_empty() {
+            actions.push((path, action));
+        }
+    }
+    // Beside clips, an image is most likely a preview.
+    if actions.is_empty() && has_images {
+        unused.push(class.to_owned());
+    }
+    Ok(actions)
+}
+
+/// Describes the images of an action that are not used because it has videos, if there are any.
+fn unused_images(id: &str, action: &ActionClips) -> Option<Problem> {
+    let (images, folders) = (action.unused_images, action.unused_folders);
+    let named = match (images, folders) {
+        (0, 0) => return None,
+        (_, 0) => plural(images, "image"),
+        (0, _) => format!("{} of images", plural(folders, "folder")),
+        _ => format!("{} and {} of images", plural(images, "image"), plural(folders, "folder")),
+    };
+    let are = if images + folders == 1 { "is" } else { "are" };
+    let videos = plural(action.clips.len(), "video");
+    let message = format!("{named} beside its {videos} {are} not used");
+    Some(Problem::of_action(ProblemKind::UnusedImages, id, message))
+}
+
+/// Maximum number of folders that a message names.
+const MOST_NAMED: usize = 5;
+
+/// Describes the folders whose clips are not used, if there are any.
+fn unused_clips(root: &Path, folders: &[PathBuf]) -> Option<Problem> {
+    let shown = |path: &PathBuf| match path.strip_prefix(root) {
+        Ok(inside) if inside.as_os_str().is_empty() => ".".to_owned(),
+        inside => inside.unwrap_or(path).display().to_string(),
+    };
+    let named: Vec<String> = folders.iter().take(MOST_NAMED).map(shown).collect();
+    let rest = match folders.len().saturating_sub(MOST_NAMED) {
+        0 => String::new(),
+        rest => format!(" and {}", plural(rest, "more folder")),
+    };
+    let message = format!(
+        "clips in {}{rest} are not used: clips belong in CLASS/ or CLASS/ACTION/",
+        named.join(", ")
+    );
+    (!folders.is_empty()).then(|| Problem::of_split(ProblemKind::UnusedClips, message))
 }
 
 /// Folders that operating systems create at the root of a disk and that users may not read.
@@ -78,7 +147,8 @@ pub(super) fn subfolders(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
     }
     let mut inside = entries(dir)?;
     inside.retain(|path| SYSTEM_FOLDERS.iter().all(|name| !path.ends_with(name)));
-    filtered(inside, is_folder)
+    let tested = |path: PathBuf| Ok(is_folder(&path)?.then_some(path));
+    inside.into_iter().filter_map(|path| tested(path).transpose()).collect()
 }
 
 /// Returns whether `path` is a folder; a dangling link is not one.
@@ -99,44 +169,12 @@ fn is_absent(error: &io::Error) -> bool {
 }
 
 /// Lists a folder.
-fn entries(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
+pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
     folder::entries(dir).map_err(|error| unreadable(dir, &error))
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> DataError {
     DataError::Layout { path: path.to_owned(), reason: format!("cannot be read: {error}") }
-}
-
-/// A check of a path that can fail.
-type Test = fn(&Path) -> Result<bool, DataError>;
-
-/// Returns the paths that pass the test.
-fn filtered(paths: Vec<PathBuf>, test: Test) -> Result<Vec<PathBuf>, DataError> {
-    let tested = |path: PathBuf| Ok(test(&path)?.then_some(path));
-    paths.into_iter().filter_map(|path| tested(path).transpose()).collect()
-}
-
-/// Returns whether any entry of a folder passes the test.
-fn any(dir: &Path, test: Test) -> Result<bool, DataError> {
-    for path in entries(dir)? {
-        if test(&path)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Checks whether a path is a clip or a folder of clips.
-fn is_action(path: &Path) -> Result<bool, DataError> {
-    Ok(is_clip(path)? || (is_folder(path)? && any(path, is_clip)?))
-}
-
-/// Checks whether a path is a video file or a folder of images.
-fn is_clip(path: &Path) -> Result<bool, DataError> {
-    if !is_folder(path)? {
-        return Ok(has_clip_extension(path) && path.is_file());
-    }
-    any(path, |path| Ok(has_image_extension(path)))
 }
 
 fn file_name(path: &Path) -> String {
@@ -160,12 +198,12 @@ mod tests {
         // Dangling links are ignored, and files are not folders.
         std::os::unix::fs::symlink(root.path().join("gone"), class.join("0")).unwrap();
         fs::write(root.path().join("notes.txt"), b"").unwrap();
-        assert_eq!(folders.read(root.path()).unwrap().len(), 1);
+        assert_eq!(folders.read(root.path()).unwrap().0.len(), 1);
         assert_eq!(subfolders(&root.path().join("notes.txt")).unwrap(), Vec::<PathBuf>::new());
         // A link to itself cannot be followed, even by root. System folders are not examined.
         let lost = root.path().join("lost+found");
         std::os::unix::fs::symlink(&lost, &lost).unwrap();
-        assert_eq!(folders.read(root.path()).unwrap().len(), 1);
+        assert_eq!(folders.read(root.path()).unwrap().0.len(), 1);
         let circle = root.path().join("b");
         std::os::unix::fs::symlink(&circle, &circle).unwrap();
         for error in [folders.has_clips().map(|_| ()), folders.read(root.path()).map(|_| ())] {
@@ -186,7 +224,7 @@ mod tests {
             std::fs::write(path, b"clip").unwrap();
         }
         let folders = ClassFolders { split: None, dir: root.path().to_owned() };
-        let actions = folders.read(root.path()).unwrap();
+        let (actions, _) = folders.read(root.path()).unwrap();
         let found: Vec<_> =
             actions.iter().map(|a| (a.id.as_str(), a.views[0].url.as_str())).collect();
         let expected = [

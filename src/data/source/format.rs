@@ -141,18 +141,18 @@ pub(super) fn recognise(
 /// A folder cannot be read. If its split were skipped, another one would be made in its place.
 fn class_folders(root: &Path, splits: &[SplitSpec]) -> Result<Vec<ClassFolders>, DataError> {
     let mut found = Vec::new();
+    let mut has_clips = false;
     for split in splits {
         for dir in split.spellings.iter().map(|spelling| root.join(spelling)) {
             if is_folder(&dir)? {
                 let folders = ClassFolders { split: Some(split.name.clone()), dir };
-                if folders.has_clips()? {
-                    found.push(folders);
-                }
+                has_clips |= folders.has_clips()?;
+                found.push(folders);
                 break;
             }
         }
     }
-    if !found.is_empty() {
+    if has_clips {
         return Ok(found);
     }
     // Empty split folders are not classes.

@@ -58,9 +58,7 @@ pub(super) fn infer(
     if tasks.is_empty() {
         let reasons = notes.join("; ");
         let reasons = if reasons.is_empty() { "there is none".to_owned() } else { reasons };
-        return Err(fail(format!(
-            "no field has classes to learn ({reasons}); give a schema with --schema"
-        )));
+        return Err(DataError::NoClasses { path: root.to_owned(), reasons });
     }
     for (field, classes) in &tasks {
         let names = classes.iter().take(8).map(String::as_str).collect::<Vec<_>>().join(", ");

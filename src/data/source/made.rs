@@ -43,15 +43,12 @@ impl MadeSplits {
         let has = |name: &str| listed.iter().any(|split| split == name);
         let unsplit = source.format != Format::SoccerNet
             && source.listed.iter().any(|action| action.split.is_none());
-        let refuse = |reason: String| Err(DataError::Layout { path: source.root.clone(), reason });
         let shares = wanted.shares.as_ref().map(|shares| shares.0.clone());
         if has(TRAIN) && has(VALID) && shares.is_some() {
-            let reason = "has the splits train and valid, so that --split has nothing to divide; \
-                          --fold makes new ones from them";
-            return refuse(reason.to_owned());
+            return Err(DataError::NothingToDivide { root: source.root.clone() });
         }
         if has(TRAIN) && shares.as_ref().is_some_and(|shares| shares.len() > 2 && has(TEST)) {
-            return refuse("has a test split: give --split two shares, train and valid".to_owned());
+            return Err(DataError::HasTest { root: source.root.clone() });
         }
         let (pool, shares) = match (unsplit, has(TRAIN), has(VALID)) {
             (true, ..) => (Vec::new(), shares.unwrap_or(OF_ALL.to_vec())),
@@ -126,7 +123,14 @@ impl MadeSplits {
         };
         let before = counts(&all);
         let mut parts = parts.into_iter();
-        all.actions.retain(|_| parts.next().is_some_and(|part| self.parts[part].1 == name));
+        let mut of_others = HashSet::new();
+        all.actions.retain(|action| {
+            let own = parts.next().is_some_and(|part| self.parts[part].1 == name);
+            if !own {
+                of_others.insert(action.id.clone());
+            }
+            own
+        });
         if all.actions.is_empty() {
             let are = if total == 1 { "is" } else { "are" };
             let actions = plural(total, "usable action");
@@ -135,30 +139,33 @@ impl MadeSplits {
         }
         all.name = name.to_owned();
         all.file = None;
-        // Actions that are left out belong to no part: they are only reported with the training
-        // split.
-        if name != TRAIN {
+        // What belongs to no part, such as actions that are left out, is only reported with the
+        // training split.
+        let of_no_part = name == TRAIN;
+        if !of_no_part {
             all.left_out.clear();
-            all.problems.retain(|problem| {
-                let of = |action: &Action| problem.action.as_ref() == Some(&action.id);
-                all.actions.iter().any(of)
-            });
         }
+        let own: HashSet<&String> = all.actions.iter().map(|action| &action.id).collect();
+        all.problems.retain(|problem| match &problem.action {
+            Some(id) if own.contains(id) => true,
+            Some(id) => of_no_part && !of_others.contains(id),
+            None => of_no_part,
+        });
         for (task, (before, own)) in tasks.iter().zip(before.iter().zip(counts(&all))) {
             let absent = absent(task, before, &own);
             all.problems
                 .extend(absent.map(|text| Problem::of_split(ProblemKind::AbsentClass, text)));
         }
         let how = match self.fold {
-            Some(fold) => format!("--fold {fold}"),
+            Some(fold) => format!("fold {fold}"),
             None => {
                 let shares: Vec<String> = self.parts.iter().map(|(s, _)| s.to_string()).collect();
-                format!("--split {}", shares.join(","))
+                format!("split {}", shares.join(","))
             }
         };
         let seed = self.seed;
         log::info!(
-            "{name} split: {} of {total} actions, by {how} (--split-seed {seed})",
+            "{name} split: {} of {total} actions, by {how} (split-seed {seed})",
             all.actions.len()
         );
         Ok(Some(all))

@@ -3,6 +3,7 @@
 //! SoccerNet's layout, class folders, tables and lists are all converted to [`Split`]s;
 //! later stages do not depend on the format. Splits that a data set lacks are made.
 
+mod action_folder;
 mod folders;
 mod format;
 mod infer;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use super::annotations::{self, ANNOTATIONS};
 use super::error::DataError;
 use super::layout;
+use super::problem::Problem;
 use super::split::Split;
 use crate::schema::{Schema, SplitSpec};
 pub use format::Format;
@@ -52,6 +54,8 @@ pub struct DataSource {
     files: Vec<PathBuf>,
     /// The actions; empty in SoccerNet's layout, whose actions are read split by split.
     listed: Vec<Listed>,
+    /// Problems that concern no single action, each with the split that reports it.
+    problems: Vec<(Option<String>, Problem)>,
     made: MadeSplits,
     /// Whether the user requested the splits, as shares or as a fold.
     requested: bool,
@@ -75,7 +79,7 @@ impl DataSource {
         let found = recognise(root, spec.format, &known, &splits)?;
         let dir = if root.is_file() { root.parent().unwrap_or(Path::new("")) } else { root };
         let (format, files) = (found.format(), found.files());
-        let (fields, listed) = read(found, dir, &splits)?;
+        let Contents { fields, listed, problems } = read(found, dir, &splits)?;
         let (schema, notes) = match &spec.schema {
             _ if format == Format::SoccerNet => (known, Vec::new()),
             Some(schema) => {
@@ -91,6 +95,7 @@ impl DataSource {
             schema,
             files,
             listed,
+            problems,
             made: MadeSplits::default(),
             requested: false,
             notes,
@@ -244,23 +249,32 @@ impl DataSource {
         for action in self.listed.iter().filter(|action| wanted(action.split.as_deref())) {
             action.clone().add_to(&mut split, &self.schema);
         }
+        let own = self.problems.iter().filter(|(split, _)| wanted(split.as_deref()));
+        split.problems.extend(own.map(|(_, problem)| problem.clone()));
         split
     }
 }
 
-/// Reads the fields and actions of a recognised data set; both are empty for SoccerNet's layout.
-fn read(
-    found: Found,
-    dir: &Path,
-    splits: &[SplitSpec],
-) -> Result<(Vec<String>, Vec<Listed>), DataError> {
+/// What was read of a data set; empty for SoccerNet's layout.
+struct Contents {
+    fields: Vec<String>,
+    listed: Vec<Listed>,
+    /// Problems that concern no single action, with their splits.
+    problems: Vec<(Option<String>, Problem)>,
+}
+
+/// Reads the fields and actions of a recognised data set.
+fn read(found: Found, dir: &Path, splits: &[SplitSpec]) -> Result<Contents, DataError> {
     let class = || vec![folders::CLASS.to_owned()];
     let mut all = Vec::new();
+    let mut problems = Vec::new();
     let fields = match found {
         Found::SoccerNet => Vec::new(),
         Found::Folders(folders) => {
             for folder in folders {
-                all.extend(folder.read(dir)?);
+                let (actions, problem) = folder.read(dir)?;
+                all.extend(actions);
+                problems.extend(problem.map(|problem| (folder.split, problem)));
             }
             class()
         }
@@ -277,7 +291,13 @@ fn read(
             class()
         }
     };
-    Ok((fields, all))
+    // A split without actions does not exist, so another one reports its problems.
+    for (split, _) in &mut problems {
+        if !all.iter().any(|action| action.split == *split) {
+            *split = all.first().and_then(|action| action.split.clone());
+        }
+    }
+    Ok(Contents { fields, listed: all, problems })
 }
 
 /// Checks that the data set has every field that determines a task.

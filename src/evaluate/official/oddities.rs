@@ -18,6 +18,17 @@ pub fn oddities(annotations: &Value, predictions: &Value) -> Vec<String> {
     lines
 }
 
+/// Returns whether the official metrics can apply to a parsed file of annotations or predictions: `false` if
+/// its actions have fields, none of which the evaluator reads, as in files of another data set.
+pub fn has_labels(file: &Value) -> bool {
+    let actions = file.get("Actions").and_then(Value::as_object);
+    let entries = || actions.into_iter().flat_map(Map::values).filter_map(Value::as_object);
+    let has_one = |entry: &Map<_, _>| {
+        [ACTION_CLASS, OFFENCE, SEVERITY].iter().any(|key| entry.contains_key(*key))
+    };
+    entries().all(Map::is_empty) || entries().any(has_one)
+}
+
 fn sets(annotations: &Value, predictions: &Value) -> Option<String> {
     let set = |file: &Value| file.get("Set").and_then(Value::as_str).map(str::to_owned);
     let (annotated, predicted) = (set(annotations)?, set(predictions)?);
@@ -74,6 +85,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn files_of_other_data_sets_are_recognised() {
+        for (actions, expected) in [
+            (json!({"1": {"hand": "left"}, "2": {"hand": "right"}}), false),
+            (json!({"1": {"Clips": []}}), false),
+            (json!({"1": {"hand": "left"}, "2": {"Severity": ""}}), true),
+            // Errors that the evaluator's exception describes better.
+            (json!({"1": {}}), true),
+            (json!({"1": null}), true),
+            (json!({}), true),
+            (json!(null), true),
+        ] {
+            assert_eq!(has_labels(&json!({"Actions": actions})), expected, "{actions}");
+        }
+    }
 
     #[test]
     fn what_never_counts_is_named() {

@@ -6,7 +6,7 @@ use burn::nn::Relu;
 use burn::tensor::Tensor;
 
 use super::clips::as_hara;
-use super::kind::{BackboneKind, ConvKind, Family};
+use super::kind::{ConvKind, Family, Spec};
 use super::pool::max_pool;
 use crate::half;
 use crate::model::layers::{BatchNorm3d, Conv3d, Init, Normalised};
@@ -31,15 +31,15 @@ fn run_all(units: &[Unit<'_>], x: Tensor<5>, statistics: &mut BatchStatistics) -
     units.iter().fold(x.into(), |x, &unit| run(unit, x, After::Relu, statistics))
 }
 
-/// Creates the layers of a backbone of one kind.
+/// Creates the layers of a backbone.
 pub(super) struct Builder<'a> {
     pub init: &'a mut Init,
-    pub kind: BackboneKind,
+    pub spec: Spec,
 }
 
 impl Builder<'_> {
     fn norm(&mut self, channels: usize) -> BatchNorm3d {
-        BatchNorm3d::new(self.init, channels, self.kind.epsilon())
+        BatchNorm3d::new(self.init, channels, self.spec.epsilon)
     }
 
     fn conv(
@@ -81,15 +81,15 @@ pub(super) struct PooledStem {
 
 impl Stem {
     pub(super) fn new(build: &mut Builder<'_>) -> Self {
-        let width = build.kind.widths()[0];
+        let width = build.spec.widths[0];
         let (spatial, stride) = ([1, 7, 7], [1, 2, 2]);
-        if build.kind.family() == Family::Hara {
+        if build.spec.family == Family::Hara {
             return Self::Pooled(PooledStem {
                 conv1: build.conv([3, width], [7; 3], stride, [3; 3]),
                 bn1: build.norm(width),
             });
         }
-        if build.kind.conv_kind(0) == ConvKind::Factored {
+        if let ConvKind::Factored(_) = build.spec.convolutions[0] {
             Self::Factored((
                 build.conv([3, 45], spatial, stride, [0, 3, 3]),
                 build.norm(45),
@@ -153,9 +153,9 @@ impl Block {
         width: usize,
         stride: usize,
     ) -> Self {
-        match build.kind.family() {
+        match build.spec.family {
             Family::Torchvision => {
-                let kind = build.kind.conv_kind(stage);
+                let kind = build.spec.convolutions[stage];
                 Self::Torchvision(TorchvisionBlock::new(build, kind, [inputs, width], stride))
             }
             Family::Hara => Self::Hara(HaraBlock::new(build, inputs, width, stride)),
@@ -206,15 +206,17 @@ pub(super) struct TorchvisionBlock {
 impl TorchvisionBlock {
     fn new(build: &mut Builder<'_>, kind: ConvKind, channels: [usize; 2], stride: usize) -> Self {
         let [inputs, outputs] = channels;
-        let [mid1, mid2] = build.kind.factored_widths(inputs, outputs);
         let downsample = (stride != 1 || inputs != outputs).then(|| {
             let time = if kind == ConvKind::NoTemporal { 1 } else { stride };
             (build.pointwise(channels, [time, stride, stride]), build.norm(outputs))
         });
         Self {
-            conv1: (ResidualConv::new(build, kind, channels, mid1, stride), build.norm(outputs)),
+            conv1: (
+                ResidualConv::new(build, kind, channels, channels, stride),
+                build.norm(outputs),
+            ),
             conv2: (
-                ResidualConv::new(build, kind, [outputs, outputs], mid2, 1),
+                ResidualConv::new(build, kind, [outputs, outputs], channels, 1),
                 build.norm(outputs),
             ),
             downsample,
@@ -231,12 +233,12 @@ enum ResidualConv {
 }
 
 impl ResidualConv {
-    /// Creates the convolution. `mid` is the width between the two factors; other kinds ignore it.
+    /// Creates the convolution, in a block from and to the channels `block`.
     fn new(
         build: &mut Builder<'_>,
         kind: ConvKind,
         channels: [usize; 2],
-        mid: usize,
+        block: [usize; 2],
         stride: usize,
     ) -> Self {
         let [inputs, outputs] = channels;
@@ -246,12 +248,15 @@ impl ResidualConv {
             ConvKind::NoTemporal => {
                 Self::Plain(build.conv(channels, spatial.0, spatial.1, spatial.2))
             }
-            ConvKind::Factored => Self::Factored((
-                build.conv([inputs, mid], spatial.0, spatial.1, spatial.2),
-                build.norm(mid),
-                Relu::new(),
-                build.conv([mid, outputs], [3, 1, 1], [stride, 1, 1], [1, 0, 0]),
-            )),
+            ConvKind::Factored(factors) => {
+                let mid = factors.width(channels, block);
+                Self::Factored((
+                    build.conv([inputs, mid], spatial.0, spatial.1, spatial.2),
+                    build.norm(mid),
+                    Relu::new(),
+                    build.conv([mid, outputs], [3, 1, 1], [stride, 1, 1], [1, 0, 0]),
+                ))
+            }
         }
     }
 
@@ -281,8 +286,8 @@ pub(super) struct HaraBlock {
 
 impl HaraBlock {
     fn new(build: &mut Builder<'_>, inputs: usize, width: usize, stride: usize) -> Self {
-        let bottleneck = build.kind.has_bottlenecks();
-        let outputs = build.kind.expansion() * width;
+        let bottleneck = build.spec.bottlenecks;
+        let outputs = build.spec.expansion() * width;
         let (conv1, stride2) = if bottleneck {
             (build.pointwise([inputs, width], [1; 3]), stride)
         } else {

@@ -11,7 +11,7 @@ const HARA_STD: [f32; 3] = [0.2768, 0.2713, 0.2737];
 
 /// Returns the mean and standard deviation per channel with which a backbone's clips are normalised.
 pub(super) fn statistics(kind: BackboneKind) -> [[f32; 3]; 2] {
-    match kind.family() {
+    match kind.spec().family {
         Family::Torchvision => [MEAN, STD],
         Family::Hara => [HARA_MEAN, HARA_STD],
     }

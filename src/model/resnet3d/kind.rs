@@ -40,7 +40,26 @@ pub(super) enum ConvKind {
     /// 1×3×3: time is neither mixed nor strided.
     NoTemporal,
     /// 1×3×3, BN, ReLU, 3×1×1.
-    Factored,
+    Factored(Factors),
+}
+
+/// Which channels determine the width between the two factors of a convolution.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Factors {
+    /// The block's, for both of its convolutions, as in torchvision.
+    OfBlock,
+    /// Each convolution's own, as in Caffe2.
+    OfConvolution,
+}
+
+impl Factors {
+    /// Returns the width in a convolution with these input and output channels, in a block with those.
+    pub(super) fn width(self, convolution: [usize; 2], block: [usize; 2]) -> usize {
+        match self {
+            Self::OfBlock => factored_width(block),
+            Self::OfConvolution => factored_width(convolution),
+        }
+    }
 }
 
 /// Origin of the stem and blocks and of their parameter names.
@@ -52,69 +71,120 @@ pub(super) enum Family {
     Hara,
 }
 
+/// Everything in which backbones differ.
+pub(super) struct Spec {
+    pub family: Family,
+    /// Width of each stage's blocks.
+    pub widths: [usize; 4],
+    /// Number of blocks in each stage.
+    pub blocks: [usize; 4],
+    /// Whether a block is a 1×1×1, 3×3×3, 1×1×1 bottleneck rather than two convolutions.
+    pub bottlenecks: bool,
+    /// Convolutions of each stage; the stem's are of the first stage's kind.
+    pub convolutions: [ConvKind; 4],
+    /// ε of the batch norms.
+    pub epsilon: f64,
+    pub has_public_weights: bool,
+}
+
+const WIDTHS: [usize; 4] = [64, 128, 256, 512];
+const BLOCKS_OF_18: [usize; 4] = [2; 4];
+const BLOCKS_OF_34: [usize; 4] = [3, 4, 6, 3];
+const EPSILON: f64 = 1e-5;
+
 impl BackboneKind {
+    /// Returns what the backbone is built from. Every field is given for every kind, so that none of them
+    /// is forgotten for a new one.
+    pub(super) fn spec(self) -> Spec {
+        use ConvKind::{Factored, Full, NoTemporal};
+        match self {
+            Self::R3d18 => Spec {
+                family: Family::Torchvision,
+                widths: WIDTHS,
+                blocks: BLOCKS_OF_18,
+                bottlenecks: false,
+                convolutions: [Full; 4],
+                epsilon: EPSILON,
+                has_public_weights: true,
+            },
+            Self::Mc3_18 => Spec {
+                family: Family::Torchvision,
+                widths: WIDTHS,
+                blocks: BLOCKS_OF_18,
+                bottlenecks: false,
+                convolutions: [Full, NoTemporal, NoTemporal, NoTemporal],
+                epsilon: EPSILON,
+                has_public_weights: true,
+            },
+            Self::R2plus1d18 => Spec {
+                family: Family::Torchvision,
+                widths: WIDTHS,
+                blocks: BLOCKS_OF_18,
+                bottlenecks: false,
+                convolutions: [Factored(Factors::OfBlock); 4],
+                epsilon: EPSILON,
+                has_public_weights: true,
+            },
+            Self::R2plus1d34 => Spec {
+                family: Family::Torchvision,
+                widths: WIDTHS,
+                blocks: BLOCKS_OF_34,
+                bottlenecks: false,
+                convolutions: [Factored(Factors::OfConvolution); 4],
+                epsilon: 1e-3,
+                has_public_weights: true,
+            },
+            Self::R3d34 => Spec {
+                family: Family::Hara,
+                widths: WIDTHS,
+                blocks: BLOCKS_OF_34,
+                bottlenecks: false,
+                convolutions: [Full; 4],
+                epsilon: EPSILON,
+                has_public_weights: true,
+            },
+            Self::R3d50 => Spec {
+                family: Family::Hara,
+                widths: WIDTHS,
+                blocks: BLOCKS_OF_34,
+                bottlenecks: true,
+                convolutions: [Full; 4],
+                epsilon: EPSILON,
+                has_public_weights: true,
+            },
+            Self::R3dTiny => Spec {
+                family: Family::Torchvision,
+                widths: [8, 16, 32, 64],
+                blocks: [1; 4],
+                bottlenecks: false,
+                convolutions: [Full; 4],
+                epsilon: EPSILON,
+                has_public_weights: false,
+            },
+        }
+    }
+
     /// Returns the length F of the feature vector.
     pub fn features(self) -> usize {
-        self.expansion() * self.widths()[3]
+        let spec = self.spec();
+        spec.expansion() * spec.widths[3]
     }
 
-    pub(super) fn family(self) -> Family {
-        if matches!(self, Self::R3d34 | Self::R3d50) { Family::Hara } else { Family::Torchvision }
+    /// Returns whether others have published weights of the backbone.
+    pub fn has_public_weights(self) -> bool {
+        self.spec().has_public_weights
     }
+}
 
-    pub(super) fn widths(self) -> [usize; 4] {
-        match self {
-            Self::R3dTiny => [8, 16, 32, 64],
-            _ => [64, 128, 256, 512],
-        }
-    }
-
+impl Spec {
     /// Returns the ratio of a block's output channels to its width.
-    pub(super) fn expansion(self) -> usize {
-        if self.has_bottlenecks() { 4 } else { 1 }
-    }
-
-    /// Whether a block is a 1×1×1, 3×3×3, 1×1×1 bottleneck rather than two 3×3×3 convolutions.
-    pub(super) fn has_bottlenecks(self) -> bool {
-        self == Self::R3d50
-    }
-
-    pub(super) fn blocks_per_stage(self) -> [usize; 4] {
-        match self {
-            Self::R3dTiny => [1; 4],
-            Self::R3d18 | Self::Mc3_18 | Self::R2plus1d18 => [2; 4],
-            Self::R2plus1d34 | Self::R3d34 | Self::R3d50 => [3, 4, 6, 3],
-        }
-    }
-
-    pub(super) fn conv_kind(self, stage: usize) -> ConvKind {
-        match self {
-            Self::R2plus1d18 | Self::R2plus1d34 => ConvKind::Factored,
-            Self::Mc3_18 if stage > 0 => ConvKind::NoTemporal,
-            _ => ConvKind::Full,
-        }
-    }
-
-    /// Returns the widths between the two factors of each of a block's two convolutions, for a block from
-    /// `inputs` to `outputs` channels.
-    pub(super) fn factored_widths(self, inputs: usize, outputs: usize) -> [usize; 2] {
-        let first = factored_width(inputs, outputs);
-        match self {
-            // As in Caffe2, where each convolution has its own width.
-            Self::R2plus1d34 => [first, factored_width(outputs, outputs)],
-            // torchvision computes one width per block, from the block's own widths.
-            _ => [first; 2],
-        }
-    }
-
-    /// Returns ε of the batch norms.
-    pub(super) fn epsilon(self) -> f64 {
-        if self == Self::R2plus1d34 { 1e-3 } else { 1e-5 }
+    pub(super) fn expansion(&self) -> usize {
+        if self.bottlenecks { 4 } else { 1 }
     }
 }
 
 /// Returns the width between the two factors of a convolution that gives them as many parameters as the
 /// 3×3×3 convolution would have (Tran et al., section 3.5).
-fn factored_width(inputs: usize, outputs: usize) -> usize {
+fn factored_width([inputs, outputs]: [usize; 2]) -> usize {
     (inputs * outputs * 27) / (inputs * 9 + 3 * outputs)
 }

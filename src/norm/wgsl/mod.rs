@@ -5,6 +5,7 @@
 mod blend;
 mod kernel;
 mod params;
+mod source;
 mod traffic;
 
 pub(super) use blend::{Blends, blends, layers_per_launch};

@@ -102,6 +102,13 @@ pub(super) fn count(
     Ok(lanes)
 }
 
+/// The lanes of each batch that a process computes.
+pub(super) struct LaneShare {
+    /// Number of lanes of a batch.
+    pub count: usize,
+    pub own: Range<usize>,
+}
+
 /// Divides the lanes among `devices` devices as evenly as possible; each gets consecutive lanes.
 fn shares(lanes: usize, devices: usize) -> Vec<Range<usize>> {
     let cut = |device: usize| lanes * device / devices;
@@ -170,8 +177,13 @@ impl Lanes {
     }
 
     /// Returns the lanes of this process.
-    pub(super) fn local(&self) -> Range<usize> {
+    fn local(&self) -> Range<usize> {
         self.shares[0].start..self.shares.last().map_or(0, |share| share.end)
+    }
+
+    /// Returns which lanes of each batch this process computes.
+    pub(super) fn share(&self) -> LaneShare {
+        LaneShare { count: self.count, own: self.local() }
     }
 
     /// Returns whether other processes compute some of the lanes.

@@ -31,7 +31,7 @@ impl Run<'_> {
         self.announce(0, PassKind::Train, steps);
         let mut progress = PassProgress::new(&self.trainer.objective);
         for epoch in 0.. {
-            let loader = self.data.train_loader(epoch, 0);
+            let loader = self.data.train_loader(epoch, 0, self.trainer.share());
             self.trainer.epoch = epoch;
             let before = self.trainer.steps;
             let mut pass = self.trainer.resume_epoch(loader, progress);

@@ -1,4 +1,4 @@
-//! Any bytes as `annotations.json`, of a split with labels and of one without.
+//! Reads arbitrary bytes as the `annotations.json` of a split with labels and of one without.
 #![no_main]
 
 use std::fs;
@@ -17,13 +17,13 @@ struct Bench {
 
 static BENCH: LazyLock<Bench> = LazyLock::new(|| {
     let dir = PathBuf::from(format!("/dev/shm/polyview-fuzz-{}", std::process::id()));
-    fs::create_dir_all(&dir).expect("a folder in memory");
+    fs::create_dir_all(&dir).expect("create a folder in /dev/shm");
     Bench { schema: Schema::mvfoul().expect("the built-in schema"), dir }
 });
 
 fuzz_target!(init: polyview::guard(), |bytes: &[u8]| {
     let Bench { schema, dir } = &*BENCH;
-    fs::write(dir.join(ANNOTATIONS), bytes).expect("room in memory");
+    fs::write(dir.join(ANNOTATIONS), bytes).expect("write to /dev/shm");
     for (name, labelled) in [("train", true), ("challenge", false)] {
         let found = SplitDir { name: name.to_owned(), dir: dir.clone(), labelled };
         let split = match read_split(&found, schema) {
@@ -45,7 +45,7 @@ fuzz_target!(init: polyview::guard(), |bytes: &[u8]| {
         }
         let left_out = split.left_out.iter().flat_map(|left| &left.views);
         for view in split.actions.iter().flat_map(|action| &action.views).chain(left_out) {
-            // No annotation may lead out of the split's folder.
+            // No annotation may point outside the split's folder.
             let inside = view.path.components().all(|c| matches!(c, std::path::Component::Normal(_)));
             assert!(inside && split.clip(view).starts_with(dir), "{:?}", view.path);
         }

@@ -1,4 +1,5 @@
-//! What a target must not do: panic in our own code, take more than a gigabyte, start a program.
+//! Aborts a target that panics in polyview's own code or allocates more than a gigabyte, and keeps
+//! it from starting programs.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::backtrace::Backtrace;
@@ -7,13 +8,14 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
-/// The most that may be allocated at once, and in one piece.
-const MOST: usize = 1 << 30;
+/// Maximum number of bytes allocated at any time, and so in any one allocation.
+const LIMIT: usize = 1 << 30;
 
-/// Counts what is allocated. libFuzzer has a limit of its own, but only with a sanitizer.
+/// Allocator that counts the allocated bytes. libFuzzer has its own limit, but only with a
+/// sanitizer.
 struct Counting;
 
-/// The report of too large an allocation allocates too.
+/// Whether an excessive allocation is being reported, which allocates too.
 static REPORTING: AtomicBool = AtomicBool::new(false);
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(64 << 20);
@@ -21,9 +23,9 @@ static PEAK: AtomicUsize = AtomicUsize::new(64 << 20);
 impl Counting {
     fn add(size: usize) {
         let live = LIVE.fetch_add(size, Relaxed) + size;
-        if live > MOST && !REPORTING.swap(true, Relaxed) {
+        if live > LIMIT && !REPORTING.swap(true, Relaxed) {
             let place = Backtrace::force_capture();
-            eprintln!("an allocation of {size} bytes makes {live} in all\n{place}");
+            eprintln!("an allocation of {size} bytes brings the total to {live}\n{place}");
             std::process::abort();
         }
         let peak = PEAK.load(Relaxed);
@@ -34,7 +36,7 @@ impl Counting {
     }
 }
 
-// SAFETY: hands every request to the system's allocator as it came.
+// SAFETY: passes every request on to the system allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::add(layout.size());
@@ -61,11 +63,12 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// To be called once, before the first input. A panic in another crate is what the reader catches,
-/// so it is only named, each place once; `POLYVIEW_FUZZ_STRICT=1` makes it a finding too.
+/// Installs the guards. Call it once, before the first input. The clip reader catches panics of
+/// other crates, so they are only printed, once per location; `POLYVIEW_FUZZ_STRICT=1` makes them
+/// findings too.
 pub fn guard() {
     let strict = std::env::var_os("POLYVIEW_FUZZ_STRICT").is_some();
-    // SAFETY: nothing else runs yet. Without a PATH the C library would take one of its own.
+    // SAFETY: no other thread runs yet. Without a PATH the C library would use its default.
     unsafe { std::env::set_var("PATH", "/nonexistent") };
     let named = Mutex::new(BTreeSet::new());
     std::panic::set_hook(Box::new(move |panic| {

@@ -1,5 +1,5 @@
-//! The data side of polyview alone, under the main crate's name: it knows no tensors, so that
-//! fuzzing it does not take a build of Burn.
+//! Only the modules of polyview that read data, under the main crate's name: they use no tensors,
+//! so that fuzzing them does not require building Burn.
 
 mod guard;
 

@@ -8,11 +8,11 @@ use polyview::device::{Compute, DeviceError};
 
 use super::skip;
 
-/// With this variable set to 1, a machine without an adapter fails the tests.
+/// Environment variable that, set to 1, makes tests fail on a machine without an adapter.
 const REQUIRED: &str = "POLYVIEW_REQUIRE_WGPU";
 
-/// The adapter with its name as `--device` takes it. Where the machine has none the test skips,
-/// or fails with `POLYVIEW_REQUIRE_WGPU=1`.
+/// Opens the adapter and returns it with its name for `--device`. Without an adapter the test is
+/// skipped, or fails if `POLYVIEW_REQUIRE_WGPU=1`.
 fn open() -> Option<(&'static str, Compute)> {
     let named = |name| polyview::device::open(name).map(|compute| (name, compute));
     let found = named("gpu").or_else(|error| match error {
@@ -31,38 +31,38 @@ fn open() -> Option<(&'static str, Compute)> {
     }
 }
 
-/// The device; `None` after reporting the skip.
+/// Returns the device, or `None` after reporting a skip.
 pub fn device() -> Option<Device> {
     open().map(|(_, compute)| compute.device)
 }
 
-/// The device with what is known of it; `None` after reporting the skip.
+/// Returns the device and its properties, or `None` after reporting a skip.
 pub fn compute() -> Option<Compute> {
     open().map(|(_, compute)| compute)
 }
 
-/// The adapter as a device of its own: what tests of tuning choose for it concerns no other test. (The
-/// same adapter behind another API, or behind any, is another device to Burn.) `None` after reporting
-/// the skip.
+/// Opens the adapter as a separate device, so that the choices of tuning tests affect no other test.
+/// (To Burn, the same adapter with another graphics API, or with `Auto`, is another device.) Returns
+/// `None` after reporting a skip.
 pub fn own_device() -> Option<Compute> {
     let mut compute = compute()?;
     let shared = compute.device.clone();
     let kind =
         if compute.info.kind == "software" { DeviceKind::Cpu } else { DeviceKind::default() };
     let options = Device::wgpu_options().device_kind(kind).graphics_api(WgpuBackend::Auto);
-    // A process opens it once.
+    // Opened once per process.
     static OPENED: OnceLock<Device> = OnceLock::new();
     compute.device = OPENED.get_or_init(|| options.init().unwrap()).clone();
     assert_ne!(compute.device, shared);
     Some(compute)
 }
 
-/// What to give to `--device`; `None` after reporting the skip.
+/// Returns the value for `--device`, or `None` after reporting a skip.
 pub fn name() -> Option<&'static str> {
     open().map(|(name, _)| name)
 }
 
-/// The CPU and, where there is one, the adapter, both with automatic differentiation.
+/// Returns the CPU and, if there is one, the adapter, both with automatic differentiation.
 pub fn differentiable() -> Vec<Device> {
     let devices = [Some(Device::flex()), device()];
     devices.into_iter().flatten().map(Device::autodiff).collect()

@@ -14,7 +14,7 @@ pub struct Execution {
 }
 
 impl Execution {
-    /// The host's, and the shader where there is an adapter.
+    /// Returns the host's execution, and the shader's if there is an adapter.
     pub fn all() -> Vec<Self> {
         let host = Self { name: "host", device: None };
         let shader = adapter::device().map(|device| {

@@ -1,4 +1,4 @@
-//! Chromium, which tests start without a window: for pages, and for scripts that use WebGPU.
+//! Headless Chromium, for tests of pages and of scripts that use WebGPU.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -14,10 +14,10 @@ use serde_json::Value;
 
 use super::skip;
 
-/// With this variable set to 1, a machine without Chromium fails the tests.
+/// Environment variable that, set to 1, makes tests fail on a machine without Chromium.
 const REQUIRED: &str = "POLYVIEW_REQUIRE_BROWSER";
 
-/// Chromium under one of its names. Where there is none the test skips, or fails with
+/// Returns the name of the Chromium program. Without one the test is skipped, or fails if
 /// `POLYVIEW_REQUIRE_BROWSER=1`.
 pub fn browser() -> Option<&'static str> {
     let names = ["chromium", "chromium-browser", "google-chrome"];
@@ -29,8 +29,8 @@ pub fn browser() -> Option<&'static str> {
     found
 }
 
-/// Arguments of every start: no window, no sandbox (which needs rights that containers lack), and no
-/// requests of its own.
+/// Arguments for every start: no window, no sandbox (which needs privileges that containers lack), and
+/// no background requests.
 pub const QUIET: [&str; 7] = [
     "--headless",
     "--no-sandbox",
@@ -41,12 +41,12 @@ pub const QUIET: [&str; 7] = [
     "--disable-quic",
 ];
 
-/// Chromium's own software adapter, which every machine with Chromium has. A shader may take long on
-/// a busy machine, which must not count as a hang.
+/// Arguments that select Chromium's own software adapter, which needs no GPU, and turn the watchdog
+/// off: a shader that takes long on a busy machine must not count as a hang.
 const WEBGPU: [&str; 3] =
     ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--disable-gpu-watchdog"];
 
-/// Long, for machines that are busy with other tests.
+/// Time limit for the page's answer; long, for machines that are busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><script type="module">
@@ -61,13 +61,13 @@ const answer = await (async () => {
 await fetch('/answer', { method: 'POST', body: JSON.stringify(answer) });
 </script>"#;
 
-/// What the script's `run(task)` returns in a page with WebGPU; `None` after reporting a skip. The
-/// page comes from a server of this function: WebGPU is for secure contexts, and 127.0.0.1 is one.
+/// Returns what the script's `run(task)` returns in a page with WebGPU, or `None` after reporting a
+/// skip. This function serves the page itself: WebGPU needs a secure context, and 127.0.0.1 is one.
 pub fn run_script(script: &str, task: &impl Serialize) -> Option<Value> {
     run_script_with(script, task, HashMap::new())
 }
 
-/// The same of a script that may fetch files from `/files/` by their names.
+/// Like [`run_script`], for a script that may fetch `files` by name from `/files/`.
 pub fn run_script_with(
     script: &str,
     task: &impl Serialize,
@@ -79,7 +79,7 @@ pub fn run_script_with(
     let task = serde_json::to_string(task).unwrap();
     let served = Arc::new(Served { script: script.to_owned(), task, files });
     let (answered, answer) = mpsc::channel();
-    // Until the tests end: a browser that is gone asks for nothing.
+    // This thread runs until the tests end; without the browser it gets no requests.
     thread::spawn(move || {
         for stream in listener.incoming() {
             let (served, answered) = (served.clone(), answered.clone());
@@ -88,7 +88,7 @@ pub fn run_script_with(
     });
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log");
-    let mut child = Ended(
+    let mut child = KilledOnDrop(
         Command::new(browser)
             .args(QUIET)
             .args(WEBGPU)
@@ -117,25 +117,25 @@ pub fn run_script_with(
     Some(answer["done"].take())
 }
 
-/// A process that ends with its owner.
-struct Ended(Child);
+/// A process that is killed when dropped.
+struct KilledOnDrop(Child);
 
-impl Drop for Ended {
+impl Drop for KilledOnDrop {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have exited already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// What the server has besides the page.
+/// What the server offers besides the page.
 struct Served {
     script: String,
     task: String,
     files: HashMap<String, Vec<u8>>,
 }
 
-/// Answers one request, the only one of its connection.
+/// Answers the only request of a connection.
 fn serve(stream: TcpStream, served: &Served, answered: &mpsc::Sender<String>) {
     let mut reader = BufReader::new(&stream);
     let mut lines = Vec::new();
@@ -162,13 +162,13 @@ fn serve(stream: TcpStream, served: &Served, answered: &mpsc::Sender<String>) {
         let length = lines.iter().find_map(|line| line.strip_prefix("content-length:"));
         let mut posted = vec![0; length.unwrap().trim().parse().unwrap()];
         reader.read_exact(&mut posted).unwrap();
-        // Where the test has failed meanwhile, the receiver is gone.
+        // The receiver is gone if the test has failed in the meantime.
         let _ = answered.send(String::from_utf8(posted).unwrap());
     }
     let head = format!(
         "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
     );
-    // Likewise where the browser is gone.
+    // This fails if the browser is gone.
     let _ = (&stream).write_all(head.as_bytes()).and_then(|()| (&stream).write_all(body));
 }

@@ -1,4 +1,4 @@
-//! Frame caches of tiny made-up clips.
+//! Frame caches for tiny made-up clips.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,10 +15,10 @@ pub const WINDOW: WindowSpec = WindowSpec::frames(67, 82, 15.0, 2);
 pub const SIZE: [usize; 2] = [8, 6];
 pub const FRAMES: usize = 2 * 8 * 6 * 3;
 pub const HEADER: usize = 40;
-/// Bytes of an entry's file.
+/// Size of an entry's file in bytes.
 pub const ENTRY: u64 = (HEADER + FRAMES) as u64;
 
-/// Space for `clips` clips, no reserve on the disk, the folder rescanned every time.
+/// Returns limits with space for `clips` clips and no disk reserve; the folder is rescanned every time.
 pub fn space_for(clips: u64) -> Limits {
     Limits { max_bytes: clips * ENTRY, min_free: 0, min_free_share: 0.0, rescan: Duration::ZERO }
 }
@@ -65,14 +65,15 @@ pub fn entry(folder: &Path, key: &Key) -> PathBuf {
     folder.join(&name[..2]).join(format!("{name}.frames"))
 }
 
-/// Frames unique to the clip.
+/// Returns frames that are unique to the clip.
 pub fn frames(clip: usize) -> Vec<u8> {
     let mut bytes = vec![0; FRAMES];
     ChaCha8Rng::seed_from_u64(clip as u64).fill(&mut bytes[..]);
     bytes
 }
 
-/// Reads a clip as training does: from the cache, else "decoded" and stored. Whether it was a hit.
+/// Reads a clip as training does: from the cache, or else by "decoding" and storing it. Returns whether
+/// it was a hit.
 pub fn visit(cache: &FrameCache, keys: &[Key], clip: usize) -> bool {
     let mut out = vec![0; FRAMES];
     let hit = cache.read(&keys[clip], &mut out);
@@ -84,7 +85,7 @@ pub fn visit(cache: &FrameCache, keys: &[Key], clip: usize) -> bool {
     hit
 }
 
-/// The cache's files with this extension, the dot included.
+/// Lists the cache's files with this extension, which includes the dot.
 pub fn files(folder: &Path, extension: &str) -> BTreeSet<PathBuf> {
     let list = |folder: &Path| -> Vec<PathBuf> {
         let entries = fs::read_dir(folder).expect("the folder can be listed");

@@ -1,4 +1,4 @@
-//! Clips to read, and what ffmpeg reads from them.
+//! Clips for tests, and reading them with our decoder and with ffmpeg.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,10 +12,11 @@ use polyview::synth::{SynthOptions, write};
 use super::data::task;
 use super::skip::{skip, skip_unless_required};
 
-/// With this variable set to 1, a machine without ffmpeg or one of the encoders fails the tests.
+/// Environment variable that, set to 1, makes tests fail on a machine without ffmpeg or one of the
+/// encoders.
 const REQUIRED: &str = "POLYVIEW_REQUIRE_FFMPEG";
 
-/// Whether there is an ffmpeg program; reports a skip where there is none.
+/// Checks whether there is an ffmpeg program; reports a skip if there is none.
 pub fn have_ffmpeg() -> bool {
     let found = Command::new("ffmpeg").arg("-version").output().is_ok();
     if !found {
@@ -24,54 +25,55 @@ pub fn have_ffmpeg() -> bool {
     found
 }
 
-/// ffmpeg as the tests call it: errors only, no input from the terminal.
+/// Returns an ffmpeg command that prints errors only and reads nothing from the terminal.
 pub fn ffmpeg() -> Command {
     let mut command = Command::new("ffmpeg");
     command.args(["-v", "error", "-nostdin"]);
     command
 }
 
-/// Runs an encoding command; reports a skip where this ffmpeg lacks the encoder.
+/// Runs an encoding command and returns whether it succeeded; reports a skip if this ffmpeg lacks the
+/// encoder.
 pub fn encoded(command: &mut Command) -> bool {
-    let output = command.output().expect("have_ffmpeg was asked");
+    let output = command.output().expect("have_ffmpeg was called");
     if !output.status.success() {
         skip_unless_required(REQUIRED, String::from_utf8_lossy(&output.stderr).trim());
     }
     output.status.success()
 }
 
-/// How this ffmpeg spells that each frame is wanted once, whatever its time stamp.
+/// Returns this ffmpeg's option for writing each frame once, whatever its timestamp.
 pub fn each_frame() -> [&'static str; 2] {
     static KNOWN: OnceLock<bool> = OnceLock::new();
     let known = KNOWN.get_or_init(|| {
         let help = Command::new("ffmpeg").args(["-hide_banner", "-h", "full"]).output();
-        let help = help.expect("have_ffmpeg was asked").stdout;
+        let help = help.expect("have_ffmpeg was called").stdout;
         String::from_utf8_lossy(&help).lines().any(|line| line.starts_with("-fps_mode"))
     });
     [if *known { "-fps_mode" } else { "-vsync" }, "passthrough"]
 }
 
-/// Every frame of a file by ffmpeg, raw, with these output options.
+/// Decodes every frame of a file with ffmpeg to raw frames, with these output options.
 pub fn ffmpeg_raw(path: &Path, options: &[&str]) -> Vec<u8> {
     let mut command = ffmpeg();
     command.arg("-i").arg(path).args(each_frame());
     let output = command.args(options).args(["-f", "rawvideo", "-"]).output();
-    let output = output.expect("have_ffmpeg was asked");
+    let output = output.expect("have_ffmpeg was called");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
 
-/// Raw RGB frames of a file by ffmpeg, interlaced ones converted field by field.
+/// Decodes a file with ffmpeg to raw RGB frames; interlaced ones are converted field by field.
 pub fn ffmpeg_rgb(path: &Path) -> Vec<u8> {
     ffmpeg_raw(path, &["-vf", "scale=interl=-1", "-pix_fmt", "rgb24"])
 }
 
-/// Every frame of a clip.
+/// Reads every frame of a clip.
 pub fn read_all(path: &Path) -> Result<Frames, ClipError> {
     read_clip(path, |info| (0..info.frames).collect()).map(|(_, frames)| frames)
 }
 
-/// Mean red, green and blue of each frame.
+/// Returns the mean red, green and blue of each frame.
 pub fn means(frames: &Frames) -> Vec<[f64; 3]> {
     let mean = |frame: &[u8]| {
         let channel =
@@ -81,12 +83,12 @@ pub fn means(frames: &Frames) -> Vec<[f64; 3]> {
     (0..frames.count).map(|t| mean(frames.frame(t))).collect()
 }
 
-/// A small file that was made once, from `tests/data/cases`.
+/// Returns the path of a small file in `tests/data/cases`.
 pub fn case(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/cases").join(name)
 }
 
-/// Every frame resized, one after the other.
+/// Resizes every frame and concatenates the results.
 pub fn resize_all(resizer: &mut Resizer, frames: &Frames) -> Vec<u8> {
     let mut out = vec![0; frames.count * resizer.bytes()];
     for (t, out) in out.chunks_exact_mut(resizer.bytes()).enumerate() {
@@ -97,15 +99,15 @@ pub fn resize_all(resizer: &mut Resizer, frames: &Frames) -> Vec<u8> {
     out
 }
 
-/// Mean absolute difference in grey levels.
+/// Returns the mean absolute difference in grey levels.
 pub fn mean_difference(a: &[u8], b: &[u8]) -> f64 {
     assert_eq!(a.len(), b.len());
     let sum: u64 = a.iter().zip(b).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
     sum as f64 / a.len() as f64
 }
 
-/// The folder of real clips: `POLYVIEW_SAMPLE`, or the one beside the repository. `None` after
-/// reporting a skip where there is none.
+/// Returns the folder of real clips: `POLYVIEW_SAMPLE`, or the one beside the repository; `None` after
+/// reporting a skip if there is none.
 pub fn sample_folder() -> Option<PathBuf> {
     let named = std::env::var_os("POLYVIEW_SAMPLE").map(PathBuf::from);
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/mvfoul-sample");
@@ -117,7 +119,7 @@ pub fn sample_folder() -> Option<PathBuf> {
     None
 }
 
-/// A synthetic clip of 60 frames, written once for all tests.
+/// Returns a synthetic clip of 60 frames, which is written once for all tests.
 pub fn synthetic_clip() -> PathBuf {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
@@ -131,7 +133,7 @@ pub fn synthetic_clip() -> PathBuf {
     folder.path().join("set/mvfouls/train/action_0/clip_0.mp4")
 }
 
-/// A clip that is a folder of images, which is created.
+/// Creates a clip that is a folder of images.
 pub fn picture_clip(folder: &Path, pictures: impl IntoIterator<Item = image::RgbImage>) {
     std::fs::create_dir_all(folder).expect("the folder is writable");
     for (number, picture) in pictures.into_iter().enumerate() {

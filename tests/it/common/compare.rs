@@ -1,4 +1,4 @@
-//! Errors against reference values, and how large they may be.
+//! Errors relative to reference values, and tolerances for them.
 
 use serde_json::Value;
 
@@ -24,38 +24,38 @@ impl Worst {
     }
 }
 
-/// The largest of these errors; infinite if one is NaN, which `f64::max` would ignore.
+/// Returns the largest of these errors; infinity if one is NaN, which `f64::max` would ignore.
 fn largest(errors: impl IntoIterator<Item = f64>) -> f64 {
     errors.into_iter().map(|e| if e.is_nan() { f64::INFINITY } else { e }).fold(0.0, f64::max)
 }
 
-/// Largest absolute difference; infinite if one is NaN.
+/// Returns the largest absolute difference; infinity if one is NaN.
 pub fn max_diff(ours: &[f32], theirs: &[f64]) -> f64 {
     assert_eq!(ours.len(), theirs.len());
     largest(ours.iter().zip(theirs).map(|(a, b)| (f64::from(*a) - b).abs()))
 }
 
-/// Distance of all of our values from theirs over the length of theirs, both as one long vector; parts
-/// come by name.
+/// Returns the l2 distance of our values from theirs divided by the l2 norm of theirs, with the named
+/// parts of each concatenated to one vector.
 pub fn relative_distance(ours: &[(String, Vec<f32>)], theirs: &[(String, Vec<f32>)]) -> f64 {
     assert_eq!(ours.len(), theirs.len());
-    let (mut apart, mut all) = (0.0, 0.0);
+    let (mut distance, mut norm) = (0.0, 0.0);
     for ((name, ours), (same, theirs)) in ours.iter().zip(theirs) {
         assert_eq!((name, ours.len()), (same, theirs.len()));
         for (a, b) in ours.iter().zip(theirs) {
-            apart += (f64::from(*a) - f64::from(*b)).powi(2);
-            all += f64::from(*b).powi(2);
+            distance += (f64::from(*a) - f64::from(*b)).powi(2);
+            norm += f64::from(*b).powi(2);
         }
     }
-    (apart / all).sqrt()
+    (distance / norm).sqrt()
 }
 
-/// Error of `ours` against a checksum record, relative to the record's own size: the largest of
-/// the differences in l2, proj, abs_max and the first four values; infinite if one is NaN. `key`
-/// is the checksum's own key.
+/// Returns the error of `ours` against a checksum record, relative to the record's own magnitude: the
+/// largest of the differences in l2, proj, abs_max and the first four values; infinity if one is NaN.
+/// `key` is the checksum's own key.
 pub fn checksum_error(key: &str, ours: &[f32], record: &Value) -> f64 {
     let count: usize = counts(field(record, "shape")).iter().product();
-    assert_eq!(ours.len(), count, "{key}: another number of values");
+    assert_eq!(ours.len(), count, "{key}: wrong number of values");
     let wide: Vec<f64> = ours.iter().map(|v| f64::from(*v)).collect();
     let l2 = wide.iter().map(|v| v * v).sum::<f64>().sqrt();
     let signs = fill::unit(&format!("proj/{key}"), count);
@@ -73,7 +73,8 @@ pub fn checksum_error(key: &str, ours: &[f32], record: &Value) -> f64 {
     largest(sums.into_iter().chain(peaks).chain(single).map(f64::abs))
 }
 
-/// Tolerance for this gradient: five times the recorded distance of two correct f32 runs.
+/// Returns the tolerance for this gradient: five times the larger recorded distance between correct
+/// runs, at least 2e-4.
 pub fn gradient_tolerance(record: &Value) -> f64 {
     let recorded = ["f32_vs_f64_rel_l2", "f32_other_kernels_rel_l2"]
         .iter()

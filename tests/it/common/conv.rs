@@ -25,7 +25,7 @@ pub const UNSERVED: ConvShape = ConvShape {
 pub fn assert_unserved(device: &Device) {
     let limits = limits(device).expect("an adapter has limits");
     let is_served = |pass| web_plan(&limits, pass, &UNSERVED).is_ok();
-    assert!(!ConvPass::ALL.into_iter().all(is_served), "the shaders serve it");
+    assert!(!ConvPass::ALL.into_iter().all(is_served), "the shaders support it");
 }
 
 /// Draws x, w and dy.
@@ -136,8 +136,8 @@ pub fn each(shape: &ConvShape, mut visit: impl FnMut(usize, usize, usize)) {
     let [ot, oh, ow] = shape.output();
     let [kt, kh, kw] = shape.kernel;
     let near = |o: usize, axis: usize, k: usize| {
-        let place = (o * shape.stride[axis] + k).checked_sub(shape.padding[axis]);
-        place.filter(|&place| place < shape.input[axis])
+        let position = (o * shape.stride[axis] + k).checked_sub(shape.padding[axis]);
+        position.filter(|&position| position < shape.input[axis])
     };
     for (n, k) in pairs(shape.batch, shape.out_channels) {
         for c in 0..shape.in_channels {
@@ -190,7 +190,7 @@ pub fn random_shape(rng: &mut ChaCha8Rng, limit: usize) -> ConvShape {
     }
 }
 
-/// Draws shapes whose planes and rows allow loads of four values in some pass, or only just do not.
+/// Draws shapes whose planes and rows allow loads of four values in some pass, or just fail to.
 pub fn wide_shape(rng: &mut ChaCha8Rng) -> ConvShape {
     const KERNELS: [[usize; 3]; 5] = [[1, 1, 1], [3, 1, 1], [2, 1, 1], [1, 3, 3], [3, 3, 3]];
     loop {

@@ -11,12 +11,12 @@ use polyview::synth::{self, SynthClass, SynthOptions, SynthTask};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A small synthetic data set: 12 training actions of 2 views, 12 frames of 32×32.
+/// Writes a small synthetic data set: 12 training actions of 2 views, 12 frames of 32×32.
 pub fn small_set(folder: &Path) {
     synthetic_set(folder, 12);
 }
 
-/// [`small_set`] with another number of training actions.
+/// Like [`small_set`], with `actions` training actions.
 pub fn synthetic_set(folder: &Path, actions: usize) {
     let options = SynthOptions {
         out: folder.to_owned(),
@@ -32,12 +32,12 @@ pub fn synthetic_set(folder: &Path, actions: usize) {
     synth::write(&options, &tasks, |_, _| {}).expect("an empty folder");
 }
 
-/// A training clip of a synthetic data set.
+/// Returns the path of a training clip of a synthetic data set.
 pub fn clip(root: &Path, action: usize, view: usize) -> PathBuf {
     root.join(format!("mvfouls/train/action_{action}/clip_{view}.mp4"))
 }
 
-/// A task for `synth` whose classes are the values of one annotation field of its name.
+/// Returns a task for `synth` whose classes are the values of one annotation field of the same name.
 pub fn task(name: &str, classes: usize) -> SynthTask {
     let class = |c: usize| SynthClass {
         name: format!("{name} {c}"),
@@ -46,7 +46,7 @@ pub fn task(name: &str, classes: usize) -> SynthTask {
     SynthTask { name: name.to_string(), classes: (0..classes).map(class).collect() }
 }
 
-/// An action's annotation with a view per URL.
+/// Returns an action's annotation with one view per URL.
 pub fn action(class: &str, offence: &str, severity: &str, urls: &[&str]) -> Value {
     let clips: Vec<_> = urls
         .iter()
@@ -65,23 +65,23 @@ pub fn write_split(root: &Path, folder: &str, text: &str) {
     std::fs::write(dir.join("annotations.json"), text).expect("the folder is writable");
 }
 
-/// Reads a split by the built-in schema.
+/// Reads a split with the built-in schema.
 pub fn load(root: &TempDir, split: &str) -> Result<Split, DataError> {
     load_split(root.path(), split, &Schema::mvfoul().expect("the built-in schema is valid"))
 }
 
-/// The data set in a folder, with the built-in schema.
+/// Opens the data set in a folder, with the built-in schema.
 pub fn source(root: &Path) -> Result<DataSource, DataError> {
     let schema = Some(Schema::mvfoul().expect("the built-in schema is valid"));
     DataSource::open(&SourceSpec { root: root.to_owned(), schema, ..SourceSpec::default() })
 }
 
-/// An action's annotation fields.
+/// Returns an action's annotation fields.
 pub fn fields(pairs: &[(&str, &str)]) -> Fields {
     pairs.iter().map(|(field, value)| ((*field).to_owned(), (*value).to_owned())).collect()
 }
 
-/// The labelling of an action with one value that the schema does not know.
+/// Returns the labelling of an action with one value that the schema does not know.
 pub fn unknown(task: &str, field: &str, value: &str) -> Labelled {
     let [task, field, value] = [task, field, value].map(str::to_owned);
     Labelled::Unknown(vec![UnknownValue { task, field, value }])

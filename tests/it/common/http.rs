@@ -1,4 +1,4 @@
-//! A client of `polyview serve` that can also do what no client should.
+//! A client for `polyview serve` that can also send what no client should.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,15 +7,15 @@ use serde_json::Value;
 
 use super::wait::LIMIT;
 
-/// What separates the parts of [`form`].
+/// Boundary between the parts of [`form`].
 pub const BOUNDARY: &str = "x-x-x";
 
-/// An answer.
+/// The server's answer to a request.
 #[derive(Debug)]
 pub struct Answer {
     /// The status code.
     pub status: u16,
-    /// The lines above the body.
+    /// The status line and the headers, in lower case.
     pub head: String,
     /// The body.
     pub body: String,
@@ -29,12 +29,12 @@ impl Answer {
         Some(Self { status, head: head.to_lowercase(), body: body.to_owned() })
     }
 
-    /// The body as JSON.
+    /// Parses the body as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 
-    /// The one line of an error.
+    /// Returns the text of an error, which is a single line.
     pub fn error(&self) -> String {
         let error = self.json()["error"].as_str().expect("errors have a text").to_owned();
         assert!(!error.is_empty() && !error.contains('\n'), "{error:?}");
@@ -42,7 +42,7 @@ impl Answer {
     }
 }
 
-/// Opens a connection and sends bytes; a server that has answered already may not take them all.
+/// Opens a connection and sends bytes; a server that has already answered may not read them all.
 pub fn send(address: SocketAddr, bytes: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("the server listens");
     stream.set_read_timeout(Some(LIMIT)).expect("the limit is not 0");
@@ -50,14 +50,14 @@ pub fn send(address: SocketAddr, bytes: &[u8]) -> TcpStream {
     stream
 }
 
-/// The answer, once the server has closed the connection; `None` if it was closed without one.
+/// Reads the answer until the server closes the connection; `None` if it closes it without one.
 pub fn answer(mut stream: TcpStream) -> Option<Answer> {
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes);
     Answer::parse(&bytes)
 }
 
-/// A request with these lines after the first one, and its answer.
+/// Sends a request with these header lines and returns the answer.
 pub fn request(address: SocketAddr, first: &str, lines: &[&str], body: &[u8]) -> Answer {
     let mut text = format!("{first} HTTP/1.1\r\nConnection: close\r\n");
     lines.iter().for_each(|line| text.push_str(&format!("{line}\r\n")));
@@ -65,12 +65,12 @@ pub fn request(address: SocketAddr, first: &str, lines: &[&str], body: &[u8]) ->
     answer(send(address, &bytes)).unwrap_or_else(|| panic!("{first} {lines:?}: no answer"))
 }
 
-/// `GET` as a browser on this machine asks.
+/// Sends a `GET` request as a browser on the same machine does.
 pub fn get(address: SocketAddr, path: &str) -> Answer {
     request(address, &format!("GET {path}"), &[&format!("Host: {address}")], b"")
 }
 
-/// A form with files: names of parts, names of files and contents.
+/// Returns a form with files; each part is a (field name, file name, content).
 pub fn form(parts: &[(&str, &str, &[u8])]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, file, content) in parts {
@@ -86,7 +86,7 @@ pub fn form(parts: &[(&str, &str, &[u8])]) -> Vec<u8> {
     body
 }
 
-/// The head of a request with a form of this length.
+/// Returns the head of a request that posts a form of this length.
 pub fn form_head(address: SocketAddr, length: usize) -> String {
     format!(
         "POST /api/predictions HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
@@ -94,12 +94,12 @@ pub fn form_head(address: SocketAddr, length: usize) -> String {
     )
 }
 
-/// Sends a form to be predicted from.
+/// Posts a form whose clips are to be predicted.
 pub fn send_form(address: SocketAddr, body: &[u8]) -> TcpStream {
     send(address, &[form_head(address, body.len()).as_bytes(), body].concat())
 }
 
-/// Predicts from clips: names of files and contents.
+/// Posts clips, each a (file name, content), and returns the answer with their prediction.
 pub fn post(address: SocketAddr, clips: &[(&str, &[u8])]) -> Answer {
     let parts: Vec<_> = clips.iter().map(|(file, content)| ("clip", *file, *content)).collect();
     answer(send_form(address, &form(&parts))).expect("every form is answered")

@@ -1,4 +1,4 @@
-//! What tests share: devices, reference values, data sets, runs, the program, comparisons.
+//! Code that tests share: devices, reference values, data sets, runs, the program, comparisons.
 
 pub mod adapter;
 pub mod augment;

@@ -11,7 +11,7 @@ use super::skip::skip;
 pub struct Mount(PathBuf);
 
 impl Mount {
-    /// `None` after reporting the skip, where mounting is not permitted.
+    /// Mounts a tmpfs; returns `None` after reporting a skip if mounting is not permitted.
     pub fn new(at: &Path, options: &str) -> Option<Self> {
         fs::create_dir_all(at).unwrap();
         let mut mount = Command::new("mount");
@@ -19,14 +19,14 @@ impl Mount {
         Self::run(mount, at)
     }
 
-    /// The folder as it is, read-only.
+    /// Mounts a folder onto itself, read-only.
     pub fn read_only(at: &Path) -> Option<Self> {
         let mut bind = Command::new("mount");
         bind.arg("--bind").arg(at).arg(at);
         let bound = Self::run(bind, at)?;
         let mut remount = Command::new("mount");
         remount.args(["-o", "remount,ro,bind"]).arg(at);
-        // One mount, whichever of the two commands made it so.
+        // The two commands make one mount, which must be unmounted only once.
         std::mem::forget(Self::run(remount, at)?);
         Some(bound)
     }

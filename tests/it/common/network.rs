@@ -1,4 +1,4 @@
-//! Modules filled by the names of their parameters, and their gradients by name.
+//! Modules whose values derive from the names of their parameters, and gradients by name.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::nn::Linear;
@@ -12,7 +12,7 @@ use super::fill;
 use super::reference::{counts, list};
 use super::tensors::values;
 
-/// A tensor of the state dict as the reference files make it: `kind` is theirs.
+/// Returns a tensor of the state dict, filled as in the reference files; `kind` is one of their kinds.
 pub fn filled(name: &str, shape: &[usize], kind: &str) -> Vec<f32> {
     let count: usize = shape.iter().product();
     let around = |centre: f64, width: f64| -> Vec<f32> {
@@ -36,7 +36,8 @@ pub fn filled(name: &str, shape: &[usize], kind: &str) -> Vec<f32> {
     }
 }
 
-/// The path in a backbone of what its public weights call `name`: some of them give the stem none.
+/// Returns the path in a backbone of what its public weights call `name`: some of them have no prefix
+/// for the stem.
 pub fn in_backbone(name: &str) -> String {
     let of_stem = ["conv1.", "bn1."].iter().any(|start| name.starts_with(start));
     if of_stem { format!("stem.{name}") } else { name.to_owned() }
@@ -61,7 +62,7 @@ pub fn fill_backbone<M: Module>(module: &mut M, names: &Value, prefix: &str) {
     assert!(report.unexpected.is_empty(), "unexpected: {:?}", report.unexpected);
 }
 
-/// A Linear with PyTorch's weight [outputs, inputs] and bias [outputs].
+/// Returns a Linear with PyTorch's weight [outputs, inputs] and bias [outputs].
 pub fn linear(weight: &[f32], bias: &[f32], device: &Device) -> Linear {
     let outputs = bias.len();
     let inputs = weight.len() / outputs;
@@ -72,14 +73,14 @@ pub fn linear(weight: &[f32], bias: &[f32], device: &Device) -> Linear {
     linear
 }
 
-/// The transpose of a matrix with `columns` columns: a Linear's weight is [inputs, outputs] in
+/// Transposes a matrix with `columns` columns: a Linear's weight is [inputs, outputs] in
 /// Burn and [outputs, inputs] in PyTorch.
 pub fn transposed(matrix: &[f32], columns: usize) -> Vec<f32> {
     let rows = matrix.len() / columns;
     (0..matrix.len()).map(|i| matrix[(i % rows) * columns + i / rows]).collect()
 }
 
-/// All gradients of a module under its own paths, enum variants left out.
+/// Returns all gradients of a module under its own paths, without the names of enum variants.
 pub fn gradients<M: Module>(module: &M, grads: &GradientsParams) -> Vec<(String, Vec<f32>)> {
     struct Collect<'a> {
         grads: &'a GradientsParams,

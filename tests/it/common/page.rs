@@ -1,6 +1,6 @@
-//! What every page must be.
+//! Requirements on every page.
 
-/// Every tag is closed in order, ids are unique, and nothing comes from elsewhere.
+/// Asserts that tags are closed in order, ids are unique, and nothing is loaded from elsewhere.
 pub fn sound(page: &str) {
     const VOID: [&str; 4] = ["meta", "link", "img", "!doctype"];
     let body =
@@ -10,7 +10,7 @@ pub fn sound(page: &str) {
         let (tag, _) = tag.split_once('>').unwrap();
         let name = tag.split([' ', '\n', '/']).find(|part| !part.is_empty()).unwrap();
         let outside_of_values: String = tag.split('"').step_by(2).collect();
-        assert!(!outside_of_values.contains(" on"), "a handler: {tag}");
+        assert!(!outside_of_values.contains(" on"), "an event handler: {tag}");
         if tag.starts_with('/') {
             assert_eq!(open.pop(), Some(name), "at {tag}");
         } else if !VOID.contains(&name) && !tag.ends_with('/') {

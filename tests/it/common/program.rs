@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::wait::LIMIT;
 
-/// The program with these arguments, to be started.
+/// Returns a command that runs the program with these arguments.
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_polyview"));
     command.args(args);
@@ -26,12 +26,12 @@ pub fn polyview_with(args: &[&str], variables: &[(&str, &str)]) -> Output {
     command(args).envs(variables.iter().copied()).output().expect("the program starts")
 }
 
-/// What was printed.
+/// Returns the program's output as text.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The last line of stderr, which carries the error.
+/// Returns the last line of stderr, which holds the error.
 pub fn last_error(output: &Output) -> String {
     text(&output.stderr).lines().last().expect("stderr has the error").to_owned()
 }
@@ -64,15 +64,15 @@ const SMALL: [&str; 24] = [
     "cpu",
 ];
 
-/// `polyview train` with a tiny network on [`small_set`](super::data::small_set): two epochs that
-/// take seconds.
+/// Returns a command that runs `polyview train` with a tiny network on
+/// [`small_set`](super::data::small_set): two epochs that take seconds.
 pub fn train(data: &Path, save: &Path, more: &[&str]) -> Command {
     let mut command = command(&["train", "--dataset-root"]);
     command.arg(data).arg("--save-dir").arg(save).args(SMALL).args(more);
     command
 }
 
-/// The most memory that a process which has not been waited for has had resident so far, bytes.
+/// Returns the peak resident memory, in bytes, of a process that has not been waited for.
 #[cfg(target_os = "linux")]
 pub fn peak_memory(child: &Child) -> u64 {
     let path = format!("/proc/{}/status", child.id());
@@ -90,13 +90,13 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts the command, to which `--progress json` is added. Its stderr is the tests'.
+    /// Starts the command with `--progress json` added. It inherits the tests' stderr.
     pub fn start(mut command: Command) -> Self {
         command.args(["--progress", "json"]).stdout(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
         let (send, events) = channel();
-        // A thread of its own keeps the pipe empty and lets the reader give up on a hanging child.
+        // A separate thread drains the pipe and lets the reader give up on a hanging child.
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 // The last line of a killed child may be incomplete.
@@ -109,7 +109,7 @@ impl Running {
         Self { child, events }
     }
 
-    /// The next event; `None` once the program has ended.
+    /// Returns the next event; `None` once the program has ended.
     pub fn event(&self) -> Option<Value> {
         match self.events.recv_timeout(LIMIT) {
             Ok(event) => Some(event),
@@ -118,31 +118,31 @@ impl Running {
         }
     }
 
-    /// Waits for `count` steps of training or validation; false if the run ends before.
+    /// Waits for `count` steps of training or validation; returns false if the run ends before.
     pub fn steps(&self, count: usize) -> bool {
         let mut steps = std::iter::from_fn(|| self.event()).filter(|e| e["event"] == "step");
         steps.by_ref().take(count).count() == count
     }
 
-    /// The most memory that the process has had resident so far, bytes.
+    /// Returns the process's peak resident memory so far, in bytes.
     #[cfg(target_os = "linux")]
     pub fn peak_memory(&self) -> u64 {
         peak_memory(&self.child)
     }
 
-    /// The process.
+    /// Returns the process id.
     #[cfg(unix)]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Waits for the end; the exit status, if it ended by itself.
+    /// Waits for the end and returns the exit code; `None` if a signal ended the process.
     #[cfg(unix)]
     pub fn exit_code(mut self) -> Option<i32> {
         self.child.wait().expect("the child is ours").code()
     }
 
-    /// Kills the program without notice.
+    /// Kills the program without warning.
     pub fn kill(mut self) {
         self.child.kill().expect("the child is ours");
         self.child.wait().expect("the child is ours");

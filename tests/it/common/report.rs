@@ -10,7 +10,8 @@ use polyview::schema::Schema;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Records of `epochs` epochs: heads only for eight, then three stages, then one more.
+/// Returns the records of `epochs` epochs: the heads alone are trained for eight, then three stages
+/// with them, then a fourth.
 pub fn history(epochs: usize) -> Vec<EpochRecord> {
     let schema = Schema::mvfoul().expect("the built-in schema is valid");
     let mut rng = ChaCha8Rng::seed_from_u64(3);
@@ -49,7 +50,7 @@ pub fn history(epochs: usize) -> Vec<EpochRecord> {
         .collect()
 }
 
-/// A network that grows too sure of itself.
+/// Returns the calibration of a network that becomes overconfident.
 fn calibration(skill: f64) -> Calibration {
     let task = TaskCalibration {
         temperature: 1.0 + skill,
@@ -110,7 +111,7 @@ fn pass(
     }
 }
 
-/// The summary at the start of such a run.
+/// Returns the summary at the start of such a run.
 pub fn summary() -> RunSummary {
     let schema = Schema::mvfoul().expect("the built-in schema is valid");
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -146,7 +147,10 @@ pub fn summary() -> RunSummary {
                  lr heads 0.001, then heads 0.00005 and backbone 0.00001 (cosine), weight decay \
                  0.0001, gradient norm ≤ 1, seed 42",
             ),
-            pair("loss", "weighted, label smoothing 0.1, task weights 3 3"),
+            pair(
+                "loss",
+                "weighted, label smoothing 0.1, task weights (offence_severity 3, action_class 3)",
+            ),
             pair("files", "runs/severity-01"),
         ],
         splits: vec![split(0, "train", 2319, 5432), split(1, "valid", 321, 741)],

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::run::{run, saving_to, try_run, with};
 
-/// The history without wall times, which are never the same twice.
+/// Returns the history without wall-clock times, which are never the same twice.
 pub fn timeless(history: &[EpochRecord]) -> Vec<EpochRecord> {
     let mut history = history.to_vec();
     for record in &mut history {
@@ -21,17 +21,18 @@ pub fn timeless(history: &[EpochRecord]) -> Vec<EpochRecord> {
     history
 }
 
-/// The best epoch's predictions as they were written.
+/// Reads the file of the best epoch's predictions.
 pub fn predictions(config: &Config) -> String {
     std::fs::read_to_string(config.run.save_dir.join(checkpoint::VALID_PREDICTIONS)).unwrap()
 }
 
-/// The last weights' file.
+/// Reads the file of the last weights.
 pub fn weights(config: &Config) -> Vec<u8> {
     std::fs::read(config.run.save_dir.join(checkpoint::LAST)).unwrap()
 }
 
-/// Runs until `steps` training steps are done, then requests a stop. Whether it was interrupted.
+/// Runs until `steps` training steps are done, then requests a stop. Returns whether the run was
+/// interrupted.
 pub fn run_some(config: &Config, steps: usize) -> bool {
     let stop = AtomicBool::new(false);
     let (mut done, mut training) = (0, true);
@@ -50,7 +51,8 @@ pub fn run_some(config: &Config, steps: usize) -> bool {
     outcome.unwrap().interrupted
 }
 
-/// A run that is interrupted after so many steps and resumed ends as if it had not been.
+/// Asserts that a run that is interrupted after each number of `steps` and resumed ends as if it had
+/// not been interrupted.
 pub fn resumed_equals_uninterrupted(
     device: &str,
     config: impl Fn(&TempDir) -> Config,
@@ -63,7 +65,7 @@ pub fn resumed_equals_uninterrupted(
     assert_eq!(expected.0.len(), whole.total_epochs());
     for (number, &steps) in steps.iter().enumerate() {
         let cut = saving_to(&whole, &folder.path().join(format!("cut{steps}")));
-        // Another number of workers must not matter.
+        // The number of workers must not matter.
         let cut = with(&cut, &format!("--resume auto --num-workers {}", number % 3));
         // Interrupted twice: a resumed run can be resumed.
         assert!(run_some(&cut, steps), "the run ended before step {steps}");
@@ -71,7 +73,7 @@ pub fn resumed_equals_uninterrupted(
         run_some(&again, 2);
         let outcome = run(&cut);
         assert_eq!(timeless(&outcome.history), expected.0, "{device}, cut after {steps} steps");
-        assert!(weights(&cut) == expected.1, "{device}, cut after {steps}: other weights");
+        assert!(weights(&cut) == expected.1, "{device}, cut after {steps}: the weights differ");
         assert_eq!(predictions(&cut), predictions(&whole), "{device}, cut after {steps} steps");
     }
 }

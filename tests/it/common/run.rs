@@ -12,20 +12,21 @@ use tempfile::TempDir;
 
 use super::data::small_set;
 
-/// A run on 12 small actions that ends in seconds.
+/// Options of a run on 12 small actions that ends in seconds.
 const SMALL: &str = "--backbone-name r3d_tiny --frames-per-clip 2 --target-fps 25 --start-frame 2 \
     --end-frame 5 --img-height 16 --img-width 16 --batch-size 6 --num-workers 0 --device cpu \
     --augmentation-strength none --overwrite";
 
-/// Why a path is text.
+/// Reason why a path is valid Unicode.
 const UNICODE: &str = "temporary folders have Unicode names";
 
-/// The default configuration with these options.
+/// Returns the default configuration with these options.
 pub fn defaults_with(options: &str) -> Config {
     with(&train_config(["--dataset-root", "data"]).expect("defaults are valid"), options)
 }
 
-/// A tiny run on the synthetic data set in `folder`, which is written if need be.
+/// Returns the configuration of a tiny run on the synthetic data set in `folder`, which is written if
+/// it is missing.
 pub fn small_config(folder: &TempDir) -> Config {
     let data = folder.path().join("data");
     if !data.exists() {
@@ -36,12 +37,12 @@ pub fn small_config(folder: &TempDir) -> Config {
     with(&config.expect("defaults are valid"), SMALL)
 }
 
-/// The configuration with these options changed.
+/// Returns the configuration with these options changed.
 pub fn with(config: &Config, options: &str) -> Config {
     with_args(config, &options.split_whitespace().collect::<Vec<_>>())
 }
 
-/// [`with`] for options whose values may hold white space.
+/// Like [`with`], for options whose values may contain white space.
 pub fn with_args(config: &Config, args: &[&str]) -> Config {
     let folder = TempDir::new().expect("a temporary folder");
     let file = write_config(config, folder.path());
@@ -49,7 +50,7 @@ pub fn with_args(config: &Config, args: &[&str]) -> Config {
         .unwrap_or_else(|error| panic!("{args:?}: {error}"))
 }
 
-/// The configuration with its files in another folder.
+/// Returns the configuration with its files in another folder.
 pub fn saving_to(config: &Config, folder: &Path) -> Config {
     with_args(config, &["--save-dir", folder.to_str().expect(UNICODE)])
 }
@@ -62,12 +63,12 @@ pub fn write_config(config: &Config, folder: &Path) -> String {
     path.to_str().expect(UNICODE).to_owned()
 }
 
-/// Trains undisturbed.
+/// Trains to the end.
 pub fn run(config: &Config) -> Outcome {
     run_observed(config, |_| {})
 }
 
-/// Trains undisturbed and passes on every event.
+/// Trains to the end and passes every event to `observer`.
 pub fn run_observed(config: &Config, observer: impl FnMut(&Event)) -> Outcome {
     try_run(config, &AtomicBool::new(false), observer).expect("the run succeeds")
 }

@@ -1,4 +1,4 @@
-//! Folders of runs, written by hand.
+//! Run folders written by hand.
 
 use std::path::{Path, PathBuf};
 
@@ -11,8 +11,8 @@ use polyview::schema::Schema;
 
 use super::run::defaults_with;
 
-/// Predictions for actions named 0, 1, …, each of the class after its label where `wrong` says so of the
-/// action and the task.
+/// Returns predictions for actions named 0, 1, …: the label's class, or the one after it if
+/// `wrong(action, task)`.
 pub fn predictions(
     schema: &Schema,
     actions: usize,
@@ -35,7 +35,7 @@ pub fn predictions(
     (0..actions).map(prediction).collect()
 }
 
-/// The confusion matrix of a task's predictions.
+/// Returns the confusion matrix of a task's predictions.
 pub fn matrix(schema: &Schema, task: usize, predictions: &[ActionPrediction]) -> ConfusionMatrix {
     let mut matrix = ConfusionMatrix::new(schema.tasks[task].classes.len());
     for prediction in predictions {
@@ -46,7 +46,7 @@ pub fn matrix(schema: &Schema, task: usize, predictions: &[ActionPrediction]) ->
     matrix
 }
 
-/// The epochs with these validation predictions.
+/// Returns the records of epochs with these validation predictions.
 fn history(schema: &Schema, epochs: &[Vec<ActionPrediction>]) -> Vec<EpochRecord> {
     let mut best_score = f64::NEG_INFINITY;
     let epoch = |(number, predictions): (usize, &Vec<ActionPrediction>)| {
@@ -99,7 +99,7 @@ pub fn write(folder: &Path, options: &str, schema: &Schema, epochs: &[Vec<Action
     }
 }
 
-/// Reads runs under the names of their folders.
+/// Reads runs, each named after its folder.
 pub fn read(folders: &[PathBuf]) -> Vec<Run> {
     let read = |folder: &PathBuf| {
         Run::read(folder.file_name().unwrap().to_str().unwrap(), folder).unwrap()

@@ -1,4 +1,4 @@
-//! What is served: a tiny network with random weights, and clips for it.
+//! A tiny network with random weights to serve, and clips for it.
 
 use std::sync::OnceLock;
 
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::data::{clip, small_set};
 
-/// A network for clips of `size`, `[T, H, W]`, and what its checkpoint says.
+/// Returns a network for clips of `size`, `[T, H, W]`, and its checkpoint's information.
 pub fn network(size: [usize; 3]) -> (MultiViewNet, CheckpointInfo) {
     let schema = Schema::mvfoul().expect("the built-in schema is valid");
     let config = ModelConfig::new(BackboneKind::R3dTiny, &schema);
@@ -23,7 +23,7 @@ pub fn network(size: [usize; 3]) -> (MultiViewNet, CheckpointInfo) {
     (net, CheckpointInfo { input: Some(input), epoch: 3, ..CheckpointInfo::new(&schema, config) })
 }
 
-/// Two clips of an action.
+/// Returns two clips of an action.
 pub fn clips() -> &'static [Vec<u8>; 2] {
     static CLIPS: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
     CLIPS.get_or_init(|| {

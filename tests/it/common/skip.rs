@@ -4,7 +4,8 @@ use std::fmt::Display;
 use std::fs::OpenOptions;
 use std::io::Write;
 
-/// Names the file that collects the skips; `scripts/test.sh` sets it and counts the lines.
+/// Environment variable that names the file that collects the skips; `scripts/test.sh` sets it and
+/// counts the lines.
 const RECORD: &str = "POLYVIEW_SKIPS";
 
 /// Reports that the calling test, or a part of it, does not run, and why. Every skip goes through
@@ -23,13 +24,13 @@ pub fn skip(why: impl Display) {
     written.expect("the file named by POLYVIEW_SKIPS can be written");
 }
 
-/// Reports a skip, or fails where the environment variable `required` is 1.
+/// Reports a skip, or fails if the environment variable `required` is 1.
 pub fn skip_unless_required(required: &str, why: impl Display) {
     assert!(!forbidden(required), "{required}=1, but {why}");
     skip(why);
 }
 
-/// Whether the environment forbids skipping: `POLYVIEW_REQUIRE_…=1`.
+/// Checks whether the environment forbids skipping: `POLYVIEW_REQUIRE_…=1`.
 pub fn forbidden(variable: &str) -> bool {
     std::env::var_os(variable).is_some_and(|value| value == "1")
 }

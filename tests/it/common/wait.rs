@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 /// Far longer than anything here takes, on any machine.
 pub const LIMIT: Duration = Duration::from_secs(300);
 
-/// Returns once `happened`; panics after [`LIMIT`].
+/// Returns once `happened` returns true; panics after [`LIMIT`].
 pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
     let start = Instant::now();
     while !happened() {
-        assert!(start.elapsed() < LIMIT, "{what}: nothing within {LIMIT:?}");
+        assert!(start.elapsed() < LIMIT, "{what}: did not happen within {LIMIT:?}");
         std::thread::yield_now();
     }
 }

@@ -1,5 +1,5 @@
-//! naga accepts every shader and writes it for Vulkan, Direct3D and Metal, with the options that
-//! wgpu gives it for our launches: no bounds checks, workgroup memory as it is.
+//! naga accepts every shader and translates it for Vulkan, Direct3D and Metal, with the options that
+//! wgpu passes for our launches: no bounds checks, no zeroing of workgroup memory.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,7 +23,7 @@ const UNCHECKED: BoundsCheckPolicies = BoundsCheckPolicies {
     binding_array: BoundsCheckPolicy::Unchecked,
 };
 
-/// The bindings, with whether a shader may write to them.
+/// Returns the bindings, each with whether a shader may write to it.
 fn bindings(module: &Module) -> BTreeMap<ResourceBinding, bool> {
     let bound = module.global_variables.iter().filter_map(|(_, variable)| {
         let AddressSpace::Storage { access } = variable.space else { return None };
@@ -42,7 +42,7 @@ fn naga_accepts_every_text_and_refuses_faults() {
     }
 }
 
-/// As wgpu writes it for a Vulkan device of `version` of SPIR-V.
+/// Translates a module as wgpu does for a Vulkan device with this version of SPIR-V.
 pub(super) fn spirv(
     source: &str,
     module: &Module,
@@ -91,30 +91,30 @@ pub(super) fn spirv(
     spv::write_vec(module, info, &options, Some(&pipeline)).unwrap()
 }
 
-/// What `spirv-val` says against a module.
+/// Returns the error that `spirv-val` reports for a module, if any.
 fn spirv_fault(words: &[u32], environment: &str, folder: &Path) -> Option<String> {
     let file = folder.join("shader.spv");
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     std::fs::write(&file, bytes).unwrap();
     let output =
         Command::new("spirv-val").args(["--target-env", environment]).arg(&file).output().unwrap();
-    let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
-    (!output.status.success()).then(|| said.concat())
+    let printed = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    (!output.status.success()).then(|| printed.concat())
 }
 
-/// Whether `spirv-val` knows the extension for matrix units.
+/// Checks whether `spirv-val` knows the extension for matrix units.
 fn knows_matrices() -> bool {
-    let said = Command::new("spirv-val").arg("--version").output().unwrap().stdout;
-    let said = String::from_utf8(said).unwrap();
+    let printed = Command::new("spirv-val").arg("--version").output().unwrap().stdout;
+    let printed = String::from_utf8(printed).unwrap();
     let year =
-        said.split_once(" v").and_then(|(_, version)| version.split('.').next()?.parse().ok());
+        printed.split_once(" v").and_then(|(_, version)| version.split('.').next()?.parse().ok());
     year.is_some_and(|year: u32| year >= 2024)
 }
 
 #[test]
 fn spirv_of_every_text_is_valid() {
     if Command::new("spirv-val").arg("--version").output().is_err() {
-        // Elsewhere shaders do not become SPIR-V, and the texts are the same.
+        // On other systems shaders are not compiled to SPIR-V, and the texts are the same.
         let required = cfg!(target_os = "linux") && skip::forbidden("POLYVIEW_REQUIRE_WGPU");
         assert!(!required, "POLYVIEW_REQUIRE_WGPU=1, but there is no spirv-val");
         return skip::skip("no spirv-val on this machine");
@@ -129,7 +129,7 @@ fn spirv_of_every_text_is_valid() {
             unchecked += 1;
             continue;
         }
-        // What wgpu writes for the oldest device with subgroups, and for today's.
+        // The versions that wgpu writes for the oldest devices with subgroups, and for current ones.
         for (version, environment) in [((1, 3), "vulkan1.1"), ((1, 6), "vulkan1.3")] {
             last = spirv(&text.source, module, info, version);
             let fault = spirv_fault(&last, environment, folder.path());
@@ -139,7 +139,7 @@ fn spirv_of_every_text_is_valid() {
     if unchecked > 0 {
         skip::skip(format!("spirv-val is too old for matrix units: {unchecked} texts"));
     }
-    // A word less is no module.
+    // A truncated module is invalid.
     last.pop();
     assert!(spirv_fault(&last, "vulkan1.3", folder.path()).is_some());
 }
@@ -150,7 +150,7 @@ fn hlsl_of_every_text_is_written() {
     for (text, module, info) in modules().filter(|(text, ..)| !uses_matrix_units(&text.source)) {
         let bound = bindings(module);
         let target = |register| hlsl::BindTarget { space: 0, register, ..Default::default() };
-        // Subgroup operations and f16 need the newer compiler, DXC; all others are written for FXC.
+        // Subgroup operations and f16 need the newer compiler, DXC; all other texts are for FXC.
         let shader_model = match (uses_f16(&text.source), uses_subgroups(&text.source)) {
             (true, _) => hlsl::ShaderModel::V6_2,
             (false, true) => hlsl::ShaderModel::V6_0,
@@ -174,7 +174,7 @@ fn hlsl_of_every_text_is_written() {
             .unwrap_or_else(|error| panic!("{}: {error}", text.name))
             .entry_point_names;
         assert!(matches!(&entry[..], [Ok(_)]), "{}: {entry:?}", text.name);
-        // Parameters that could be written to would not count as uniform.
+        // Writable parameters would not count as uniform.
         let read_only = written.lines().filter(|line| line.starts_with("ByteAddressBuffer params"));
         assert_eq!(read_only.count(), 1, "{}", text.name);
         let written_to = bound.values().filter(|writable| **writable).count();
@@ -188,7 +188,7 @@ fn msl_of_every_text_is_written() {
     // Metal's matrices are 8×8.
     let is_for_metal = |source: &str| !source.contains("coop_mat16x16");
     for (text, module, info) in modules().filter(|(text, ..)| is_for_metal(&text.source)) {
-        // naga passes what they are loaded from to a function that takes single values.
+        // naga passes the source of a matrix load to a function that takes a pointer to scalars.
         for (function, entry) in module.entry_points.iter().map(|entry| &entry.function).zip(0..) {
             for (_, expression) in function.expressions.iter() {
                 let Expression::CooperativeLoad { data, .. } = expression else { continue };
@@ -211,7 +211,7 @@ fn msl_of_every_text_is_written() {
             sizes_buffer: Some(bound.len() as u8),
         };
         let options = msl::Options {
-            // Subgroup operations came with Metal 2.1 on Macs, matrices with 2.3; wgpu's oldest is 2.0.
+            // Subgroup operations came with Metal 2.1 on Macs, matrices with 2.3; wgpu's minimum is 2.0.
             lang_version: match (uses_matrix_units(&text.source), uses_subgroups(&text.source)) {
                 (true, _) => (2, 3),
                 (false, true) => (2, 1),

@@ -1,9 +1,9 @@
-//! A browser takes every shader: Chromium's compiler follows WGSL where naga is lenient.
+//! A browser accepts every shader: Chromium's compiler follows the WGSL standard where naga is lenient.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use polyview::kernels::texts::shader_texts;
 use polyview::kernels::web::{browser_text, uses_f16, uses_matrix_units};
+use polyview::shaders::shader_texts;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -12,9 +12,9 @@ use crate::common::browser::run_script;
 
 #[derive(Deserialize)]
 struct Answer {
-    /// Features of the device that concern shaders.
+    /// Features of the device that shaders can use.
     features: Vec<String>,
-    /// The texts that were refused, with the line and the reason.
+    /// Names of the texts that were refused, with the line and the reason.
     refused: BTreeMap<String, String>,
 }
 
@@ -26,8 +26,8 @@ fn compile(texts: &BTreeMap<String, String>) -> Option<Answer> {
 #[test]
 fn browsers_take_every_text() {
     let mut texts = shader_texts();
-    // Those are in wgpu's extension of WGSL, which no browser has. Their tiles, with other products,
-    // are among the other texts.
+    // Texts for matrix units use wgpu's extension of WGSL, which no browser has. The other texts include
+    // the same tiles with ordinary multiply-adds.
     texts.retain(|text| !uses_matrix_units(&text.source));
     let f16: BTreeSet<_> =
         texts.iter().filter(|text| uses_f16(&text.source)).map(|text| text.name.clone()).collect();
@@ -37,15 +37,15 @@ fn browsers_take_every_text() {
         .collect();
     let Some(Answer { features, mut refused }) = compile(&texts) else { return };
     println!("{} texts, device with {features:?}", texts.len());
-    // A browser whose device has no f16 compiles nothing that begins with it: such a device gets the
-    // texts for packed values.
+    // A browser whose device has no f16 refuses every text that enables it; such a device gets the texts
+    // for packed values.
     if !features.iter().any(|feature| feature == "shader-f16") {
         refused.retain(|name, reason| !(f16.contains(name) && reason.contains("f16")));
     }
     assert!(refused.is_empty(), "{} refused: {refused:#?}", refused.len());
 }
 
-/// The check of control flow by itself, in `uniformity.rs`, is as strict as the browser.
+/// The control-flow check in `uniformity.rs` is as strict as the browser.
 #[test]
 fn browsers_refuse_varying_control_flow_in_shaders() {
     let texts: BTreeMap<_, _> =

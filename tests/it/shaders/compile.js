@@ -1,4 +1,4 @@
-// Compiles every text; answers with what was refused, and why.
+// Compiles every text; returns the device's features, and which texts were refused and why.
 export async function run({ texts }) {
   const adapter = await navigator.gpu?.requestAdapter();
   if (!adapter) throw new Error('no WebGPU adapter');

@@ -4,8 +4,8 @@
 use polyview::conv::testing::web_plan;
 use polyview::conv::{ConvPass, ConvShape};
 use polyview::kernels::DeviceLimits;
-use polyview::kernels::texts::shader_texts;
 use polyview::kernels::web::WebPlan;
+use polyview::shaders::shader_texts;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
@@ -33,11 +33,11 @@ const SHAPES: [ConvShape; 9] = [
     // The parts of a (2+1)D convolution; planes that are multiples of 4.
     shape([2, 9, 20], [3, 8, 8], [1, 3, 3], [1; 3], [0, 1, 1]),
     shape([2, 12, 6], [6, 4, 8], [3, 1, 1], [1; 3], [1, 0, 0]),
-    // A shortcut: most positions of x see no tap.
+    // A shortcut: no tap reads most positions of x.
     shape([1, 8, 10], [4, 6, 7], [1; 3], [2; 3], [0; 3]),
-    // Long sums of few results.
+    // Few results with long sums.
     shape([1, 72, 65], [4, 4, 4], [3, 3, 3], [1; 3], [1; 3]),
-    // So many positions that the weight gradient's sums are split.
+    // Enough positions for the weight gradient's sums to be split.
     shape([3, 6, 10], [4, 13, 12], [1, 3, 3], [1; 3], [0, 1, 1]),
 ];
 
@@ -80,7 +80,7 @@ fn shaders_of_the_convolution_agree_with_f64_in_a_browser() {
     let Some(answer) = run_script(include_str!("plan.js"), &json!({ "cases": tasks })) else {
         return;
     };
-    // What is not a number arrives as null.
+    // JSON has null in place of NaN.
     let results: Vec<Vec<Option<f32>>> = serde_json::from_value(answer).unwrap();
     assert_eq!(results.len(), runs.len());
     let mut largest = [0.0f64; 3];

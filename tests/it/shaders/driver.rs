@@ -1,13 +1,13 @@
-//! A Vulkan driver's compiler takes the shaders. Nothing is run, so that a device that computes nothing
-//! will do: Mesa's drivers compile for cards that are not there.
+//! A Vulkan driver's compiler accepts the shaders. Nothing is executed, so a device that computes
+//! nothing is enough: Mesa's drivers compile for cards that are not present.
 //!
 //!     LD_PRELOAD=libamdgpu_noop_drm_shim.so AMDGPU_GPU_ID=navi31 \
 //!         POLYVIEW_COMPILE_SHADERS=conv_gather cargo test --test it driver -- --nocapture
 //!
-//! prints what AMD's open driver says of each text whose name contains `conv_gather`: registers, spills,
-//! workgroups at a time. `libnouveau_noop_drm_shim.so` with `NOUVEAU_CHIPSET=0x172` and
-//! `NVK_I_WANT_A_BROKEN_VULKAN_DRIVER=1` does so for NVIDIA's, `libasahi_noop_drm_shim.so` for Apple's.
-//! Debian has the three in `mesa-drm-shim`; `VK_DRIVER_FILES` selects the driver.
+//! prints the statistics of AMD's open driver for each text whose name contains `conv_gather`:
+//! registers, spills, occupancy. `libnouveau_noop_drm_shim.so` with `NOUVEAU_CHIPSET=0x172` and
+//! `NVK_I_WANT_A_BROKEN_VULKAN_DRIVER=1` does so for NVIDIA cards, `libasahi_noop_drm_shim.so` for
+//! Apple's. Debian has all three in `mesa-drm-shim`; `VK_DRIVER_FILES` selects the driver.
 #![allow(unsafe_code, reason = "Vulkan")]
 
 use std::collections::BTreeSet;
@@ -20,25 +20,26 @@ use super::backends::spirv;
 use super::modules;
 use crate::common::skip;
 
-/// Part of the names of the texts to compile; without it, one text of each file.
+/// Environment variable with a part of the names of the texts to compile; if it is not set, one text of
+/// each file is compiled.
 const NAMES: &str = "POLYVIEW_COMPILE_SHADERS";
 
-/// What a driver can be asked for.
+/// An open Vulkan device, and the features that matter to the texts.
 struct Driver {
-    /// The loader's library.
+    /// The loader's library, which must stay loaded.
     _entry: ash::Entry,
     instance: ash::Instance,
     device: ash::Device,
     statistics: Option<khr::pipeline_executable_properties::Device>,
     name: String,
-    /// Sizes of its matrices of f16.
+    /// Sizes of its f16 matrices.
     matrices: BTreeSet<u32>,
     has_f16: bool,
     workgroup_memory: u32,
 }
 
 impl Driver {
-    /// The first device of the first driver; else why there is none.
+    /// Opens the first device of the first driver; the error says why there is none.
     fn open() -> Result<Self, String> {
         // SAFETY: the structures live until the calls return, and handles until `drop`.
         unsafe {
@@ -59,11 +60,11 @@ impl Driver {
             let has = |extension: &CStr| {
                 known.iter().any(|known| known.extension_name_as_c_str() == Ok(extension))
             };
-            let asked = [khr::pipeline_executable_properties::NAME, khr::cooperative_matrix::NAME];
-            let extensions: Vec<_> = asked.into_iter().filter(|name| has(name)).collect();
+            let wanted = [khr::pipeline_executable_properties::NAME, khr::cooperative_matrix::NAME];
+            let extensions: Vec<_> = wanted.into_iter().filter(|name| has(name)).collect();
             let names: Vec<_> = extensions.iter().map(|name| name.as_ptr()).collect();
 
-            // All features there are.
+            // All features that the device has.
             let mut statistics =
                 vk::PhysicalDevicePipelineExecutablePropertiesFeaturesKHR::default();
             let mut matrices = vk::PhysicalDeviceCooperativeMatrixFeaturesKHR::default();
@@ -74,10 +75,10 @@ impl Driver {
                 .push_next(&mut features_11)
                 .push_next(&mut features_12)
                 .push_next(&mut features_13);
-            if extensions.contains(&asked[0]) {
+            if extensions.contains(&wanted[0]) {
                 features = features.push_next(&mut statistics);
             }
-            if extensions.contains(&asked[1]) {
+            if extensions.contains(&wanted[1]) {
                 features = features.push_next(&mut matrices);
             }
             instance.get_physical_device_features2(physical, &mut features);
@@ -107,7 +108,7 @@ impl Driver {
         }
     }
 
-    /// Compiles a text and gives the statistics of it.
+    /// Compiles a module and returns the driver's statistics of it.
     fn compile(&self, words: &[u32], bindings: u32) -> Result<Vec<String>, vk::Result> {
         let device = &self.device;
         // SAFETY: as above; what is created here is destroyed here.
@@ -140,9 +141,9 @@ impl Driver {
                 vk::ComputePipelineCreateInfo::default().stage(stage).layout(layout).flags(flags);
             let made = device.create_compute_pipelines(vk::PipelineCache::null(), &[info], None);
             let result = made.map_err(|(_, error)| error).and_then(|pipelines| {
-                let said = self.statistics_of(pipelines[0]);
+                let statistics = self.statistics_of(pipelines[0]);
                 device.destroy_pipeline(pipelines[0], None);
-                said
+                statistics
             });
             device.destroy_pipeline_layout(layout, None);
             device.destroy_descriptor_set_layout(set, None);
@@ -153,27 +154,27 @@ impl Driver {
 
     unsafe fn statistics_of(&self, pipeline: vk::Pipeline) -> Result<Vec<String>, vk::Result> {
         let Some(statistics) = &self.statistics else { return Ok(Vec::new()) };
-        // SAFETY: the pipeline was made with them; a value's type is told beside it.
+        // SAFETY: the pipeline captures statistics; `format` names the valid field of a value.
         unsafe {
             let info = vk::PipelineExecutableInfoKHR::default().pipeline(pipeline);
-            let said = statistics.get_pipeline_executable_statistics(&info)?;
-            let text = |said: &vk::PipelineExecutableStatisticKHR| {
+            let list = statistics.get_pipeline_executable_statistics(&info)?;
+            let text = |one: &vk::PipelineExecutableStatisticKHR| {
                 use vk::PipelineExecutableStatisticFormatKHR as Format;
-                let name = said.name_as_c_str().ok()?.to_string_lossy();
-                Some(match said.format {
-                    Format::FLOAT64 => format!("{name} {}", said.value.f64),
-                    Format::BOOL32 => format!("{name} {}", said.value.b32),
-                    _ => format!("{name} {}", said.value.u64),
+                let name = one.name_as_c_str().ok()?.to_string_lossy();
+                Some(match one.format {
+                    Format::FLOAT64 => format!("{name} {}", one.value.f64),
+                    Format::BOOL32 => format!("{name} {}", one.value.b32),
+                    _ => format!("{name} {}", one.value.u64),
                 })
             };
-            Ok(said.iter().filter_map(text).collect())
+            Ok(list.iter().filter_map(text).collect())
         }
     }
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // SAFETY: nothing of the device is left.
+        // SAFETY: everything created from the device has been destroyed.
         unsafe {
             self.device.destroy_device(None);
             self.instance.destroy_instance(None);
@@ -181,14 +182,14 @@ impl Drop for Driver {
     }
 }
 
-/// The sizes of square matrices of f16 with sums in f32.
+/// Returns the sizes of square f16 matrices with sums in f32.
 unsafe fn sizes_of_matrices(
     entry: &ash::Entry,
     instance: &ash::Instance,
     device: vk::PhysicalDevice,
 ) -> Result<BTreeSet<u32>, vk::Result> {
     let matrices = khr::cooperative_matrix::Instance::new(entry, instance);
-    // SAFETY: the device is one of the instance.
+    // SAFETY: the device belongs to the instance.
     let known = unsafe { matrices.get_physical_device_cooperative_matrix_properties(device) }?;
     let (half, float) = (vk::ComponentTypeKHR::FLOAT16, vk::ComponentTypeKHR::FLOAT32);
     let fits = known.iter().filter(|unit| {
@@ -199,7 +200,7 @@ unsafe fn sizes_of_matrices(
     Ok(fits.map(|unit| unit.m_size).collect())
 }
 
-/// Bytes of workgroup memory of a module.
+/// Returns a module's workgroup memory in bytes.
 fn workgroup_memory(module: &naga::Module) -> u32 {
     let variables = module.global_variables.iter().map(|(_, variable)| variable);
     let shared = variables.filter(|variable| variable.space == naga::AddressSpace::WorkGroup);
@@ -235,13 +236,14 @@ fn a_driver_compiles_the_texts() {
         files.insert(text.file);
         let bindings = module.global_variables.iter().filter(|(_, v)| v.binding.is_some()).count();
         let words = spirv(source, module, info, (1, 6));
-        let said = driver.compile(&words, bindings as u32);
-        let said = said.unwrap_or_else(|error| panic!("{}, {}: {error}", driver.name, text.name));
+        let statistics = driver
+            .compile(&words, bindings as u32)
+            .unwrap_or_else(|error| panic!("{}, {}: {error}", driver.name, text.name));
         if names.is_some() {
-            println!("{}: {}", text.name, said.join(", "));
+            println!("{}: {}", text.name, statistics.join(", "));
         }
         compiled += 1;
     }
     println!("{} compiled {compiled} texts", driver.name);
-    assert!(compiled > 0, "{NAMES}: no text that {} can take has that in its name", driver.name);
+    assert!(compiled > 0, "{NAMES}: no text that {} supports has this in its name", driver.name);
 }

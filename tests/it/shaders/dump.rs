@@ -1,14 +1,14 @@
-//! The texts as files, for compilers that are run by hand.
+//! Writes the texts to files, for compilers that are run by hand.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use polyview::kernels::texts::shader_texts;
 use polyview::kernels::web::browser_text;
+use polyview::shaders::shader_texts;
 
-/// The folder that receives each text as `NAME.wgsl`, and as browsers take it as
-/// `browser/NAME.wgsl`.
+/// Environment variable that names a folder to write each text to, as `NAME.wgsl`, and in its form for
+/// browsers as `browser/NAME.wgsl`.
 const FOLDER: &str = "POLYVIEW_DUMP_SHADERS";
 
 #[test]

@@ -1,9 +1,9 @@
-//! Where the control flow of a shader is the same for a whole workgroup, by rules that every
-//! compiler can follow: conditions of constants, of what no shader can write, and of the workgroup's
-//! own built-ins. naga itself does not check this.
+//! Determines where a shader's control flow is uniform over a workgroup, by rules that every compiler
+//! can follow: conditions may depend on constants, on memory that the shader cannot write, and on the
+//! workgroup's own built-ins. naga itself does not check this.
 //!
-//! The analysis takes a local variable for varying if any store to it is, and what follows a varying
-//! `break` or `continue` in a loop for varying in every iteration; compilers may prove more.
+//! The analysis treats a local variable as varying if any store to it is, and everything that follows a
+//! varying `break` or `continue` in a loop as varying in every iteration; compilers may prove more.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -12,8 +12,8 @@ use naga::{
     Statement, StorageAccess,
 };
 
-/// What an entry point, or a function that it calls, has under varying control flow although it
-/// needs control flow that is uniform over the workgroup.
+/// Returns the kinds of operations that need control flow that is uniform over the workgroup but that
+/// the entry point, or a function that it calls, has under varying control flow.
 pub(super) fn under_varying_flow(module: &Module) -> BTreeSet<&'static str> {
     let entry = &module.entry_points[0].function;
     let varying = entry.arguments.iter().map(|argument| {
@@ -25,8 +25,8 @@ pub(super) fn under_varying_flow(module: &Module) -> BTreeSet<&'static str> {
     faults
 }
 
-/// Whether the result of a call varies. `varying` says which arguments do, and `flow` whether the
-/// control flow does at the call.
+/// Analyses a call and returns whether its result varies. `varying` says which arguments do, and `flow`
+/// whether the control flow does at the call.
 fn call(
     module: &Module,
     function: &Function,
@@ -44,7 +44,7 @@ fn call(
         returns: false,
         faults: BTreeSet::new(),
     };
-    // Until no more variables are found to vary: loops carry values to earlier statements.
+    // Repeats until no more variables are found to vary: loops carry values to earlier statements.
     loop {
         let known = (walk.locals.len(), walk.results.len());
         walk.known.clear();
@@ -58,7 +58,7 @@ fn call(
     walk.returns
 }
 
-/// What some invocations may leave while others stay.
+/// Whether some invocations may leave a loop's iteration or the function while others stay.
 #[derive(Clone, Copy, Default)]
 struct Leaves {
     iteration: bool,
@@ -87,7 +87,7 @@ struct Walk<'a> {
     locals: HashSet<Handle<LocalVariable>>,
     /// Results of calls that vary.
     results: HashSet<Handle<Expression>>,
-    /// Expressions that were looked at since variables and results were last complete.
+    /// Whether expressions vary, as far as analysed in the current pass.
     known: HashMap<Handle<Expression>, bool>,
     /// Whether the function's value varies.
     returns: bool,
@@ -134,7 +134,7 @@ impl Walk<'_> {
         varies
     }
 
-    /// The variable behind a pointer; `None` where it is not one of the function's own.
+    /// Returns the variable behind a pointer; `None` if it is not one of the function's own.
     fn local(&self, pointer: Handle<Expression>) -> Option<Handle<LocalVariable>> {
         match self.function.expressions[pointer] {
             Expression::LocalVariable(local) => Some(local),
@@ -145,7 +145,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Follows a block that is reached by varying control flow or not.
+    /// Analyses a block; `flow` says whether it is reached by varying control flow.
     fn block(&mut self, block: &Block, flow: bool) -> Leaves {
         let mut leaves = Leaves::default();
         for statement in block {
@@ -174,7 +174,7 @@ impl Walk<'_> {
             S::Loop { body, continuing, break_if } => {
                 leaves = self.iteration(body, continuing, *break_if, flow);
                 if leaves.any() && !flow {
-                    // Those who stay do further iterations without those who left.
+                    // The invocations that stay run further iterations without those that left.
                     leaves = self.iteration(body, continuing, *break_if, true);
                 }
                 leaves.iteration = false;
@@ -190,7 +190,7 @@ impl Walk<'_> {
                 self.locals.extend(self.local(*pointer).filter(|_| varies));
             }
             S::Call { function, arguments, result } => {
-                // What a function does to a variable that it is given a pointer to is not followed.
+                // What a function does to a variable passed by pointer is not analysed.
                 let given: Vec<_> = arguments.iter().filter_map(|at| self.local(*at)).collect();
                 self.locals.extend(given);
                 let varying = arguments.iter().map(|at| self.varies(*at)).collect();

@@ -1,5 +1,5 @@
-//! Every shader in every variant, as compilers see it: naga and what it writes for Vulkan, Direct3D
-//! and Metal, and a browser's.
+//! Compiles every shader in every variant: with naga, which also translates it for Vulkan, Direct3D and
+//! Metal, with a Vulkan driver, and with a browser.
 
 mod backends;
 mod browser;
@@ -13,11 +13,12 @@ use std::sync::LazyLock;
 
 use naga::Module;
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use polyview::kernels::texts::{ShaderText, shader_texts};
 use polyview::kernels::web::{uses_f16, uses_matrix_units, uses_subgroups};
+use polyview::shaders::{ShaderText, shader_texts};
 
-/// The module that wgpu makes of a text. Capabilities are those of every WebGPU device, and subgroup
-/// operations, f16 and matrix units for texts that use them, which are for devices that have those.
+/// Parses and validates a text as wgpu does. The capabilities are those of every WebGPU device, plus
+/// subgroup operations, f16 and matrix units for texts that use them: only devices that have these get
+/// such texts.
 fn module(source: &str) -> Result<(Module, ModuleInfo), String> {
     let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
     let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
@@ -30,7 +31,7 @@ fn module(source: &str) -> Result<(Module, ModuleInfo), String> {
     Ok((module, info))
 }
 
-/// Every text with its module.
+/// Returns every text with its module.
 fn modules() -> impl Iterator<Item = &'static (ShaderText, Module, ModuleInfo)> {
     static MODULES: LazyLock<Vec<(ShaderText, Module, ModuleInfo)>> = LazyLock::new(|| {
         let with_module = |text: ShaderText| {

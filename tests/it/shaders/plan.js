@@ -1,11 +1,11 @@
-// Executes plans: `cases` are { plan, operands, written }, where operands are lists of f32 and
-// `written` is the number of elements of one more, which the plan writes. Answers with that one's
-// elements in each case.
+// Executes plans. Each of `cases` is { plan, operands, written }: `operands` are lists of f32, and
+// `written` is the number of elements of the result, one more operand, which the plan writes. Returns
+// the result's elements for each case.
 const { STORAGE, COPY_SRC, COPY_DST, MAP_READ } = GPUBufferUsage;
 
-// A buffer with the given words at its start and NaN behind them: what a plan has not written itself
-// must not matter, and a result must be written as a whole. Sizes are whole vec4, as structs with
-// vectors and arrays of them are bound.
+// Creates a buffer with the given words at its start and NaN after them: contents that a plan has not
+// written itself must not matter, and a result must be written completely. Sizes are multiples of a
+// vec4, because structs with vectors and arrays of them are bound.
 function buffer(device, bytes, words = []) {
   const contents = new Uint32Array(4 * Math.max(Math.ceil(bytes / 16), 1)).fill(0x7fc00000);
   contents.set(words);

@@ -1,10 +1,10 @@
-//! Every barrier and subgroup operation is reached by whole workgroups. naga accepts others, browsers
-//! refuse them, and FXC refuses what it cannot prove.
+//! Every barrier and subgroup operation is reached by whole workgroups. naga does not check that;
+//! browsers do, and FXC refuses whatever it cannot prove uniform.
 
 use super::flow::under_varying_flow;
 use super::{module, modules};
 
-/// A shader around the body of its `main`.
+/// Returns a shader whose `main` has this body.
 pub(super) fn shader(body: &str) -> String {
     format!(
         "struct Params {{ count: u32, list: array<u32> }}
@@ -21,7 +21,7 @@ pub(super) fn shader(body: &str) -> String {
     )
 }
 
-/// Each with a barrier that all invocations reach.
+/// Bodies with a barrier that all invocations reach.
 pub(super) const UNIFORM: [&str; 8] = [
     "workgroupBarrier();",
     "if (group.x + groups.x > params.count) { return; } workgroupBarrier();",
@@ -38,7 +38,7 @@ pub(super) const UNIFORM: [&str; 8] = [
          continuing { break if i == params.count; } }",
 ];
 
-/// Each with one that some may not reach.
+/// Bodies with a barrier that some invocations may not reach.
 pub(super) const VARYING: [&str; 11] = [
     "if (local == 0u) { workgroupBarrier(); }",
     "if (local == 0u) { return; } workgroupBarrier();",

@@ -1,11 +1,14 @@
 //! Every variant of every shader, for tests with compilers.
 
-use super::layout::Layout;
-use super::plan::Shader;
+#[cfg(test)]
+mod layouts;
+
 use crate::augment::wgsl::AugmentKernel;
 use crate::bench::PeakKernel;
 use crate::conv::wgsl::ConvKernel;
 use crate::half::wgsl::CastKernel;
+use crate::kernels::layout::Layout;
+use crate::kernels::plan::Shader;
 use crate::norm::wgsl::NormKernel;
 use crate::optim::wgsl::OptimKernel;
 use crate::web::MaxPoolKernel;
@@ -21,9 +24,9 @@ pub struct ShaderText {
     /// Number of invocations in a workgroup.
     pub workgroup_size: u32,
     #[cfg_attr(not(test), allow(dead_code, reason = "tests compare them with the WGSL"))]
-    pub(super) params: &'static Layout,
+    params: &'static Layout,
     #[cfg_attr(not(test), allow(dead_code, reason = "tests compare them with the WGSL"))]
-    pub(super) records: &'static [&'static Layout],
+    records: &'static [&'static Layout],
 }
 
 /// Returns every variant of every shader. New families of shaders must be added here.

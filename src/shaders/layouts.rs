@@ -8,8 +8,8 @@ use naga::{
     AddressSpace, ArraySize, Handle, Module, Scalar, StorageAccess, StructMember, Type, TypeInner,
 };
 
-use super::layout::{Element, Field, Layout};
-use super::texts::{ShaderText, shader_texts};
+use super::{ShaderText, shader_texts};
+use crate::kernels::layout::{Element, Field, Layout};
 
 /// Parses a shader; `tests/it/shaders` checks that compilers accept it.
 fn parse(text: &ShaderText, source: &str) -> Module {
