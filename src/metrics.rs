@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Why counts cannot be made or combined.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,8 +54,38 @@ pub struct ConfusionMatrix {
     counts: Vec<u64>,
 }
 
-/// Metrics of one class.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+/// A metric over all classes of a task.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// Name in files.
+    pub name: &'static str,
+    /// Name on pages.
+    pub title: &'static str,
+    /// Computes the metric.
+    pub of: fn(&ConfusionMatrix) -> f64,
+}
+
+/// All metrics of a task, in the order in which they are listed in files and on pages.
+pub const METRICS: [Metric; 4] = [
+    Metric { name: "accuracy", title: "Accuracy", of: ConfusionMatrix::accuracy },
+    Metric {
+        name: "balanced_accuracy",
+        title: "Balanced accuracy",
+        of: ConfusionMatrix::balanced_accuracy,
+    },
+    Metric { name: "f1_weighted", title: "Weighted F1", of: ConfusionMatrix::f1_weighted },
+    Metric { name: "f1_macro", title: "Macro F1", of: ConfusionMatrix::f1_macro },
+];
+
+/// Returns the score by which epochs and runs are compared, given each task's balanced accuracy: their mean.
+/// Tasks without labels, which have none, do not count; `None` if all are without.
+pub(crate) fn score(tasks: impl IntoIterator<Item = Option<f64>>) -> Option<f64> {
+    let labelled: Vec<f64> = tasks.into_iter().flatten().collect();
+    (!labelled.is_empty()).then(|| mean(labelled.into_iter()))
+}
+
+/// Metrics of one class. Serialised with null for a share that is 0/0.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ClassMetrics {
     /// TP / (TP + FP).
     pub precision: f64,
@@ -78,6 +109,19 @@ impl ClassMetrics {
             defined(self.recall, self.support),
             defined(self.f1, self.support + self.predicted),
         ]
+    }
+}
+
+impl Serialize for ClassMetrics {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let [precision, recall, f1] = self.defined();
+        let mut fields = serializer.serialize_struct("ClassMetrics", 5)?;
+        fields.serialize_field("precision", &precision)?;
+        fields.serialize_field("recall", &recall)?;
+        fields.serialize_field("f1", &f1)?;
+        fields.serialize_field("support", &self.support)?;
+        fields.serialize_field("predicted", &self.predicted)?;
+        fields.end()
     }
 }
 
@@ -195,8 +239,7 @@ impl ConfusionMatrix {
     /// Returns the mean recall over the classes that have samples; other classes do not count, even if
     /// they are predicted.
     pub fn balanced_accuracy(&self) -> f64 {
-        let recalls = self.per_class().into_iter().filter(|c| c.support > 0).map(|c| c.recall);
-        mean(recalls)
+        balanced_accuracy(&self.per_class())
     }
 
     /// Returns the mean F1 of the classes, weighted by support.
@@ -211,8 +254,7 @@ impl ConfusionMatrix {
 
     /// Returns the unweighted mean of F1 over the classes that occur among labels or predictions.
     pub fn f1_macro(&self) -> f64 {
-        let occurs = |c: &ClassMetrics| c.support + c.predicted > 0;
-        mean(self.per_class().into_iter().filter(occurs).map(|c| c.f1))
+        f1_macro(&self.per_class())
     }
 
     /// Returns the metrics of every class, in index order.
@@ -232,6 +274,17 @@ impl ConfusionMatrix {
         };
         (0..self.classes).map(class).collect()
     }
+}
+
+/// Returns [`ConfusionMatrix::balanced_accuracy`] of these classes.
+pub(crate) fn balanced_accuracy(classes: &[ClassMetrics]) -> f64 {
+    mean(classes.iter().filter(|class| class.support > 0).map(|class| class.recall))
+}
+
+/// Returns [`ConfusionMatrix::f1_macro`] of these classes.
+pub(crate) fn f1_macro(classes: &[ClassMetrics]) -> f64 {
+    let occur = classes.iter().filter(|class| class.support + class.predicted > 0);
+    mean(occur.map(|class| class.f1))
 }
 
 /// Returns the index of the largest value, the first one on a tie.

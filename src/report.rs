@@ -26,7 +26,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::evaluate::Calibration;
-use crate::metrics::{ConfusionMatrix, mean};
+use crate::metrics::{ConfusionMatrix, METRICS, score};
 use crate::model::STAGES;
 
 /// A task's metrics over a whole split.
@@ -34,7 +34,7 @@ use crate::model::STAGES;
 pub struct TaskRecord {
     /// The task's name.
     pub task: String,
-    /// Mean loss over the task's actions, weighted by the class weights if there are any.
+    /// Mean loss over the task's labelled actions, weighted by the class weights if there are any.
     pub loss: f64,
     /// Share of correct predictions.
     pub accuracy: f64,
@@ -52,6 +52,27 @@ impl TaskRecord {
     /// Whether the class of any action is known.
     pub fn has_labels(&self) -> bool {
         self.confusion.iter().flatten().any(|&count| count > 0)
+    }
+
+    /// Returns the record if the class of any action is known. Otherwise its loss and metrics are stored as
+    /// 0, but say nothing.
+    pub fn labelled(&self) -> Option<&Self> {
+        self.has_labels().then_some(self)
+    }
+
+    /// Returns the metrics in the order of [`METRICS`]; `None` without labels.
+    pub fn metrics(&self) -> Option<[f64; METRICS.len()]> {
+        self.has_labels().then_some([
+            self.accuracy,
+            self.balanced_accuracy,
+            self.f1_weighted,
+            self.f1_macro,
+        ])
+    }
+
+    /// Returns a metric for charts and tables; without labels NaN, which they show as a gap or a dash.
+    pub(crate) fn shown(&self, metric: impl Fn(&Self) -> f64) -> f64 {
+        self.labelled().map_or(f64::NAN, metric)
     }
 
     /// Computes the metrics from a confusion matrix and a mean loss.
@@ -129,10 +150,10 @@ pub(crate) fn improves(score: f64, best: f64) -> bool {
 
 impl PassRecord {
     /// Returns the mean of the tasks' balanced accuracies, by which the best checkpoint is selected.
-    /// Tasks without a known label do not count.
+    /// Tasks without a known label do not count; 0 if all are without.
     pub fn score(&self) -> f64 {
-        let labelled = self.tasks.iter().filter(|task| task.has_labels());
-        mean(labelled.map(|task| task.balanced_accuracy))
+        let balanced = |task: &TaskRecord| task.labelled().map(|task| task.balanced_accuracy);
+        score(self.tasks.iter().map(balanced)).unwrap_or(0.0)
     }
 
     /// Returns the throughput in clips per second.

@@ -28,6 +28,11 @@ pub(crate) fn plural<N: fmt::Display + PartialEq + From<u8>>(number: N, noun: &s
     format!("{number} {noun}{ending}")
 }
 
+/// Formats a metric with three decimals; a dash without one.
+pub(crate) fn metric(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.3}"))
+}
+
 /// Merges consecutive equal names, with their count: `2 × name`.
 pub(crate) fn counted(names: impl IntoIterator<Item = String>) -> Vec<String> {
     let mut groups: Vec<(String, usize)> = Vec::new();

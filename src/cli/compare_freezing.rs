@@ -37,7 +37,9 @@ pub(super) fn table(comparison: &Comparison) -> String {
     for task in 0..tasks {
         let name = best(runs[0]).map_or(String::new(), |r| r.valid.tasks[task].task.clone());
         row(&format!("{name}, balanced accuracy"), &|run| {
-            best(run).map(|record| format!("{:.3}", record.valid.tasks[task].balanced_accuracy))
+            let record = best(run)?;
+            let figures = record.valid.tasks[task].labelled()?;
+            Some(format!("{:.3}", figures.balanced_accuracy))
         });
     }
     row("validation loss", &|run| best(run).map(|record| format!("{:.3}", record.valid.loss)));

@@ -19,7 +19,7 @@ use crate::evaluate::{
 };
 use crate::metrics::{MOST_CONFUSIONS, MOST_IN_MATRIX, confusions};
 use crate::options::{choice, whole};
-use crate::units::plural;
+use crate::units::{metric, plural};
 
 mod divided;
 mod official;
@@ -160,25 +160,27 @@ fn metrics_text(metrics: &SplitMetrics) -> String {
             |interval: fn(&TaskIntervals) -> Interval| range(task.intervals.as_ref().map(interval));
         let _ = writeln!(
             text,
-            "{}: accuracy {:.3}{}, balanced accuracy {:.3}{}, F1 weighted {:.3}, macro {:.3}{}",
+            "{}: accuracy {}{}, balanced accuracy {}{}, F1 weighted {}, macro {}{}",
             visible_line(&task.task),
-            task.accuracy,
+            metric(task.accuracy),
             of(|all| all.accuracy),
-            task.balanced_accuracy,
+            metric(task.balanced_accuracy),
             of(|all| all.balanced_accuracy),
-            task.f1_weighted,
-            task.f1_macro,
+            metric(task.f1_weighted),
+            metric(task.f1_macro),
             of(|all| all.f1_macro)
         );
-        let _ = writeln!(text, "calibration error {:.3}", task.ece);
+        let _ = writeln!(text, "calibration error {}", metric(task.ece));
         if let Some(Decided { share, accuracy, balanced_accuracy }) = task.decided {
             let _ = match share {
-                0.0 => writeln!(text, "decided: none of the actions"),
-                _ => writeln!(
+                None => writeln!(text, "decided: –"),
+                Some(0.0) => writeln!(text, "decided: none of the actions"),
+                Some(share) => writeln!(
                     text,
-                    "decided: {:.0} % of the actions, accuracy {accuracy:.3}, balanced accuracy \
-                     {balanced_accuracy:.3}",
-                    share * 100.0
+                    "decided: {:.0} % of the actions, accuracy {}, balanced accuracy {}",
+                    share * 100.0,
+                    metric(accuracy),
+                    metric(balanced_accuracy)
                 ),
             };
         }
@@ -197,7 +199,8 @@ fn metrics_text(metrics: &SplitMetrics) -> String {
     }
     let interval = range(metrics.score_interval);
     let actions = plural(metrics.actions, "action");
-    let _ = write!(text, "score {:.4}{interval} over {actions}", metrics.score);
+    let score = metrics.score.map_or_else(|| "–".to_owned(), |score| format!("{score:.4}"));
+    let _ = write!(text, "score {score}{interval} over {actions}");
     if !interval.is_empty() {
         text.push_str("; 95 % confidence intervals in brackets");
     }
@@ -213,10 +216,8 @@ fn classes(task: &TaskMetrics) -> Table {
     let header = ["class", "precision", "recall", "F1", "actions"];
     let mut table = table(header.map(str::to_owned).to_vec());
     for (name, class) in &task.classes {
-        let shown = |share: f64| format!("{share:.3}");
-        let shares = class.defined().map(|share| share.map_or_else(|| "–".to_owned(), shown));
         let mut row = vec![visible_line(name).into_owned()];
-        row.extend(shares);
+        row.extend(class.defined().map(metric));
         row.push(class.support.to_string());
         table.add_row(row);
     }

@@ -12,9 +12,9 @@ use super::start_summary::start_summary;
 use super::visible::visible;
 use crate::checkpoint;
 use crate::config::Config;
-use crate::report::{EpochRecord, Event, Observer, PassKind, SlowestRank};
+use crate::report::{EpochRecord, Event, Observer, PassKind, SlowestRank, TaskRecord};
 use crate::train::{Outcome, REPORT};
-use crate::units::plural;
+use crate::units::{metric, plural};
 
 /// Interval between lines within a pass if stderr is not a terminal.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(15);
@@ -142,10 +142,14 @@ impl Terminal {
         if let Some(best) = outcome.best() {
             let _ = write!(text, "\nbest epoch {}: score {:.3}", best.epoch, best.score);
             for task in &best.valid.tasks {
+                let shown = |value: f64| metric(task.labelled().map(|_| value));
                 let _ = write!(
                     text,
-                    "\n  {}: balanced accuracy {:.3}, accuracy {:.3}, macro F1 {:.3}",
-                    task.task, task.balanced_accuracy, task.accuracy, task.f1_macro
+                    "\n  {}: balanced accuracy {}, accuracy {}, macro F1 {}",
+                    task.task,
+                    shown(task.balanced_accuracy),
+                    shown(task.accuracy),
+                    shown(task.f1_macro)
                 );
             }
         }
@@ -251,19 +255,13 @@ impl Terminal {
             record.phase, record.train.loss, record.valid.loss
         );
         for task in &record.valid.tasks {
-            let _ = write!(
-                text,
-                "  {} {:.1} % ({:.3})",
-                task.task,
-                task.balanced_accuracy * 100.0,
-                task.loss
-            );
+            let loss = task.labelled().map_or_else(String::new, |t| format!(" ({:.3})", t.loss));
+            let _ = write!(text, "  {} {}{loss}", task.task, percent(task));
         }
         let mark = if record.best { " *" } else { "" };
         let _ = write!(text, "  score {:.3}{mark}", record.score);
         for task in &record.valid.auxiliary {
-            let share = task.balanced_accuracy * 100.0;
-            let _ = write!(text, "\n{:indent$}  {} {share:.1} %", "", task.task);
+            let _ = write!(text, "\n{:indent$}  {} {}", "", task.task, percent(task));
         }
         let _ = write!(
             text,
@@ -309,6 +307,12 @@ fn shares(shares: [Option<f64>; 2]) -> String {
     let text =
         |(name, share): (&str, Option<f64>)| Some(format!(", {name} {:.0} %", share? * 100.0));
     named.filter_map(text).collect()
+}
+
+/// Formats a task's balanced accuracy; a dash without labels.
+fn percent(task: &TaskRecord) -> String {
+    let share = task.labelled().map(|task| task.balanced_accuracy * 100.0);
+    share.map_or_else(|| "–".to_owned(), |share| format!("{share:.1} %"))
 }
 
 /// Formats the learning rates of the trained groups; stages with the same rate are grouped.

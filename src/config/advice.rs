@@ -26,6 +26,23 @@ pub fn schema_advice(config: &Config, schema: &Schema) -> Vec<String> {
     lines
 }
 
+/// Returns suggestions about tasks for which no action of the training or validation split has a label. Each
+/// split is given by its name and the names of these tasks.
+pub fn label_advice(train: (&str, &[&str]), valid: (&str, &[&str])) -> Vec<String> {
+    let line = |(split, tasks): (&str, &[&str]), follows: [&str; 2]| {
+        let follows = follows[usize::from(tasks.len() > 1)];
+        let tasks = tasks.join(" and ");
+        let line = format!("no action of the {split} split has a label for {tasks}: {follows}");
+        (!tasks.is_empty()).then_some(line)
+    };
+    let unlearned = ["it cannot be learned", "they cannot be learned"];
+    let unjudged = [
+        "it has no validation metrics and is no part of the score that chooses the best epoch",
+        "they have no validation metrics and are no part of the score that chooses the best epoch",
+    ];
+    [line(train, unlearned), line(valid, unjudged)].into_iter().flatten().collect()
+}
+
 /// Words that a horizontal flip exchanges.
 const SIDES: &[[&str; 2]] =
     &[["left", "right"], ["clockwise", "counterclockwise"], ["clockwise", "anticlockwise"]];

@@ -7,7 +7,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use crate::metrics::{ClassMetrics, ConfusionMatrix, MetricsError, mean};
+use crate::metrics::{
+    self, ClassMetrics, ConfusionMatrix, MetricsError, balanced_accuracy, f1_macro,
+};
 
 /// Number of resamples, each with as many actions as the split.
 const DRAWS: usize = 1000;
@@ -108,16 +110,11 @@ fn drawn(matrix: &ConfusionMatrix, split: &ConfusionMatrix) -> Vec<ClassMetrics>
     pairs.map(|(draw, split)| if draw.support > 0 { draw } else { split }).collect()
 }
 
-/// Returns the mean recall of the classes that occur.
-fn balanced_accuracy(classes: &[ClassMetrics]) -> f64 {
-    mean(classes.iter().filter(|class| class.support > 0).map(|class| class.recall))
-}
-
-/// Returns the mean balanced accuracy of the tasks that have labels in the split; `None` if none has.
+/// Returns the score of a resample; `None` if no task has labels in the split.
 fn score(matrices: &[ConfusionMatrix], split: &[ConfusionMatrix]) -> Option<f64> {
-    let labelled = || matrices.iter().zip(split).filter(|(_, split)| split.total() > 0);
-    labelled().next()?;
-    Some(mean(labelled().map(|(matrix, split)| balanced_accuracy(&drawn(matrix, split)))))
+    metrics::score(matrices.iter().zip(split).map(|(matrix, split)| {
+        (split.total() > 0).then(|| balanced_accuracy(&drawn(matrix, split)))
+    }))
 }
 
 /// Returns the intervals of each task's metrics and of the score, the mean of the balanced accuracies.
@@ -135,10 +132,7 @@ pub(crate) fn intervals(
         for (values, (matrix, split)) in values.iter_mut().zip(matrices.iter().zip(&split)) {
             if matrix.total() > 0 {
                 let classes = drawn(matrix, split);
-                // The classes that `ConfusionMatrix::f1_macro` averages over.
-                let occurring = classes.iter().filter(|class| class.support + class.predicted > 0);
-                let f1_macro = mean(occurring.map(|class| class.f1));
-                let metrics = [matrix.accuracy(), balanced_accuracy(&classes), f1_macro];
+                let metrics = [matrix.accuracy(), balanced_accuracy(&classes), f1_macro(&classes)];
                 values.iter_mut().zip(metrics).for_each(|(all, value)| all.push(value));
             }
         }

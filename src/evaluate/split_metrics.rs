@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::ActionPrediction;
 use super::bootstrap::{Answers, Interval, TaskIntervals, intervals};
 use super::calibration::expected_error;
-use crate::metrics::{ClassMetrics, ConfusionMatrix, MetricsError, mean};
+use crate::metrics::{ClassMetrics, ConfusionMatrix, METRICS, MetricsError, score};
 use crate::schema::Schema;
 
 /// A split's metrics.
@@ -16,27 +16,27 @@ pub struct SplitMetrics {
     /// Metrics of each task, in schema order.
     pub tasks: Vec<TaskMetrics>,
     /// Mean of the tasks' balanced accuracies, the score by which training selects the best epoch. Tasks
-    /// without a known label do not count.
-    pub score: f64,
+    /// without a known label do not count; `None` if all are without.
+    pub score: Option<f64>,
     /// 95 % confidence interval of the score; `None` without labels.
     pub score_interval: Option<Interval>,
 }
 
-/// A task's metrics.
+/// A task's metrics. Those over all classes are `None` without a known label.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TaskMetrics {
     /// The task's name.
     pub task: String,
     /// Share of correct predictions.
-    pub accuracy: f64,
+    pub accuracy: Option<f64>,
     /// Mean recall over the classes that occur.
-    pub balanced_accuracy: f64,
+    pub balanced_accuracy: Option<f64>,
     /// F1 weighted by support.
-    pub f1_weighted: f64,
+    pub f1_weighted: Option<f64>,
     /// Unweighted mean of the classes' F1.
-    pub f1_macro: f64,
+    pub f1_macro: Option<f64>,
     /// Expected calibration error of the probabilities.
-    pub ece: f64,
+    pub ece: Option<f64>,
     /// Metrics of the decided actions; `None` unless a minimum confidence is requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decided: Option<Decided>,
@@ -53,12 +53,12 @@ pub struct TaskMetrics {
 /// Metrics of the predictions with the minimum confidence.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Decided {
-    /// Share of these predictions among all.
-    pub share: f64,
-    /// Share of correct predictions among them.
-    pub accuracy: f64,
-    /// Mean recall over the classes that occur among them.
-    pub balanced_accuracy: f64,
+    /// Share of these predictions among all; `None` without a known label.
+    pub share: Option<f64>,
+    /// Share of correct predictions among them; `None` if there are none.
+    pub accuracy: Option<f64>,
+    /// Mean recall over the classes that occur among them; `None` if there are none.
+    pub balanced_accuracy: Option<f64>,
 }
 
 /// A wrong prediction.
@@ -122,18 +122,22 @@ pub fn split_metrics(
                 }
             }
             mistakes.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+            let known = Some(&matrix).filter(|all| all.total() > 0);
+            let sure = Some(&decided).filter(|decided| decided.total() > 0);
+            let [accuracy, balanced_accuracy, f1_weighted, f1_macro] =
+                METRICS.map(|metric| known.map(metric.of));
             Ok(TaskMetrics {
                 task: task.name.clone(),
-                accuracy: matrix.accuracy(),
-                balanced_accuracy: matrix.balanced_accuracy(),
-                f1_weighted: matrix.f1_weighted(),
-                f1_macro: matrix.f1_macro(),
+                accuracy,
+                balanced_accuracy,
+                f1_weighted,
+                f1_macro,
                 decided: min_confidence.map(|_| Decided {
-                    share: decided.total() as f64 / matrix.total().max(1) as f64,
-                    accuracy: decided.accuracy(),
-                    balanced_accuracy: decided.balanced_accuracy(),
+                    share: known.map(|all| decided.total() as f64 / all.total() as f64),
+                    accuracy: sure.map(ConfusionMatrix::accuracy),
+                    balanced_accuracy: sure.map(ConfusionMatrix::balanced_accuracy),
                 }),
-                ece: expected_error(confidences),
+                ece: known.map(|_| expected_error(confidences)),
                 intervals,
                 classes: task.class_names().into_iter().zip(matrix.per_class()).collect(),
                 confusion: matrix.rows(),
@@ -141,7 +145,6 @@ pub fn split_metrics(
             })
         })
         .collect::<Result<_, MetricsError>>()?;
-    let scores = tasks.iter().filter(|task| task.classes.iter().any(|(_, c)| c.support > 0));
-    let score = mean(scores.map(|task| task.balanced_accuracy));
+    let score = score(tasks.iter().map(|task| task.balanced_accuracy));
     Ok(SplitMetrics { actions: labelled.len(), tasks, score, score_interval })
 }

@@ -29,16 +29,20 @@ impl StageSet {
     }
 
     /// Whether a stage, numbered as in [`STAGES`], trains.
+    ///
+    /// # Panics
+    /// If there is no such stage.
     pub fn contains(&self, stage: usize) -> bool {
-        self.0.get(stage).copied().unwrap_or(false)
+        self.0[stage]
     }
 
     /// Adds a stage.
+    ///
+    /// # Panics
+    /// If there is no such stage.
     #[must_use]
     pub fn with(mut self, stage: usize) -> Self {
-        if let Some(trains) = self.0.get_mut(stage) {
-            *trains = true;
-        }
+        self.0[stage] = true;
         self
     }
 
@@ -50,5 +54,16 @@ impl StageSet {
     /// Returns the trainable stages' names, input side first.
     pub fn names(&self) -> Vec<&'static str> {
         STAGES.iter().zip(self.0).filter(|(_, trains)| *trains).map(|(name, _)| *name).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "index out of bounds")]
+    fn a_stage_that_does_not_exist_is_not_left_out_silently() {
+        let _ = StageSet::NONE.with(STAGES.len());
     }
 }

@@ -12,13 +12,13 @@ pub struct CsvError(String);
 
 /// Returns the history as a table. Columns: epoch and phase (from 1), the stages that were trained (input
 /// side first, joined by `+`), whether the epoch was the best so far (0 or 1), then the names of
-/// [`scalars`]. A scalar that an epoch lacks, such as the rate of a frozen group, is an empty field;
-/// values that are not finite are `NaN`, `inf` or `-inf`.
+/// [`scalars`]. A scalar that an epoch lacks, such as the rate of a frozen group, is an empty field, as
+/// are those of a task without labels; values that are not finite are `NaN`, `inf` or `-inf`.
 ///
 /// # Errors
 /// [`CsvError`].
 pub fn metrics_csv(history: &[EpochRecord]) -> Result<String, CsvError> {
-    let rows: Vec<IndexMap<String, f64>> =
+    let rows: Vec<IndexMap<String, Option<f64>>> =
         history.iter().map(|record| scalars(record).into_iter().collect()).collect();
     let names: IndexSet<&String> = rows.iter().flat_map(IndexMap::keys).collect();
 
@@ -34,7 +34,10 @@ pub fn metrics_csv(history: &[EpochRecord]) -> Result<String, CsvError> {
             record.trainable.join("+"),
             u8::from(record.best).to_string(),
         ];
-        let value = |name: &&String| row.get(*name).map_or_else(String::new, f64::to_string);
+        let value = |name: &&String| {
+            let value = row.get(*name).copied().flatten();
+            value.map_or_else(String::new, |value| value.to_string())
+        };
         table.write_record(start.into_iter().chain(names.iter().map(value))).map_err(failed)?;
     }
     let bytes = table.into_inner().map_err(|e| CsvError(e.to_string()))?;

@@ -34,14 +34,11 @@ pub fn curves(history: &[EpochRecord], tasks: &[Task]) -> Vec<Curves> {
         score(history, tasks, best),
     ];
     for (index, task) in tasks.iter().enumerate() {
-        let value = |pass: &PassRecord| {
-            pass.tasks.get(index).map_or(f64::NAN, |record| record.balanced_accuracy)
-        };
         all.push(Curves {
             id: format!("task-{}", task.name),
             title: task.title.clone(),
             note: "balanced accuracy".to_owned(),
-            chart: both(history, Scale::Percent, value),
+            chart: both(history, Scale::Percent, |pass| balanced_accuracy(pass, index)),
         });
     }
     all.push(rates(history));
@@ -58,6 +55,11 @@ pub fn curves(history: &[EpochRecord], tasks: &[Task]) -> Vec<Curves> {
 /// Returns the best epoch: the last one that was the best so far.
 pub fn best_epoch(history: &[EpochRecord]) -> Option<&EpochRecord> {
     history.iter().rev().find(|record| record.best)
+}
+
+/// Returns a task's balanced accuracy; NaN without the task or without labels.
+fn balanced_accuracy(pass: &PassRecord, task: usize) -> f64 {
+    pass.tasks.get(task).map_or(f64::NAN, |record| record.shown(|r| r.balanced_accuracy))
 }
 
 /// Charts a quantity of the training and of the validation pass.
@@ -83,10 +85,7 @@ fn score(history: &[EpochRecord], tasks: &[Task], best: Option<usize>) -> Curves
     let task = |(index, task): (usize, &Task)| Line {
         name: task.title.clone(),
         colour: 3 + index % (COLOURS - 2),
-        values: history
-            .iter()
-            .map(|record| record.valid.tasks.get(index).map_or(f64::NAN, |t| t.balanced_accuracy))
-            .collect(),
+        values: history.iter().map(|record| balanced_accuracy(&record.valid, index)).collect(),
         dot: None,
     };
     // With a single task, the score is that task's balanced accuracy: the lines would coincide.

@@ -9,7 +9,7 @@ use super::caption::Caption;
 use super::charts::ChartError;
 use super::curves::{best_epoch, curves};
 use super::figure::Figure;
-use super::matrices::{TaskTables, percent, tables};
+use super::matrices::{TaskTables, percent, tables, with_unit};
 use super::{EpochRecord, RunSummary};
 use crate::evaluate::{TaskCalibration, Thresholds};
 use crate::schema::{Schema, Task};
@@ -197,8 +197,12 @@ fn facts(data: &ReportData, shown: Option<&EpochRecord>) -> Vec<Fact> {
             format!("epoch {}", record.epoch),
         );
         for (task, figures) in data.schema.tasks.iter().zip(&record.valid.tasks) {
-            let accuracy = format!("accuracy {} %", percent(figures.accuracy));
-            fact(&task.title, percent(figures.balanced_accuracy), "%", accuracy);
+            let balanced = percent(figures.shown(|figures| figures.balanced_accuracy));
+            let (unit, note) = match figures.labelled() {
+                Some(figures) => ("%", format!("accuracy {} %", percent(figures.accuracy))),
+                None => ("", "no labelled actions".to_owned()),
+            };
+            fact(&task.title, balanced, unit, note);
         }
     }
     if let Some(last) = data.history.last() {
@@ -237,14 +241,15 @@ fn task_tables(schema: &Schema, record: &EpochRecord) -> Vec<TaskTables> {
     let pairs = schema.tasks.iter().zip(&record.valid.tasks).enumerate();
     let tables = pairs.filter_map(|(index, (task, figures))| {
         let mut tables = tables(&task.title, &task.class_names(), figures)?;
-        if let Some(TaskCalibration { ece_before, ece_after, .. }) = calibration(index) {
-            tables.totals.push(("Calibration error", percent(*ece_before)));
-            tables.totals.push(("after calibration", percent(*ece_after)));
+        if let Some(TaskCalibration { ece_before, ece_after, actions, .. }) = calibration(index) {
+            let error = |ece: f64| with_unit(if *actions == 0 { f64::NAN } else { ece });
+            tables.totals.push(("Calibration error", error(*ece_before)));
+            tables.totals.push(("after calibration", error(*ece_after)));
         }
         let thresholds = calibration(index).and_then(|task| task.thresholds.as_ref());
         if let Some(Thresholds { after, .. }) = thresholds {
             let name = "Balanced accuracy with class thresholds, cross-validated";
-            tables.totals.push((name, percent(*after)));
+            tables.totals.push((name, with_unit(*after)));
         }
         Some(tables)
     });
@@ -256,7 +261,9 @@ fn auxiliary(schema: &Schema, record: &EpochRecord) -> Vec<(String, String, Stri
     let row = |figures: &super::TaskRecord| {
         let known = schema.properties.iter().find(|property| property.name == figures.task);
         let title = known.map_or(&figures.task, |property| &property.title);
-        (title.clone(), percent(figures.balanced_accuracy), percent(figures.accuracy))
+        let [balanced, accuracy] = [figures.balanced_accuracy, figures.accuracy]
+            .map(|metric| percent(figures.shown(|_| metric)));
+        (title.clone(), balanced, accuracy)
     };
     record.valid.auxiliary.iter().map(row).collect()
 }
@@ -326,7 +333,7 @@ impl EpochRow {
             phase: record.phase,
             shown: shown.is_some_and(|shown| shown.epoch == record.epoch),
             losses: [loss(record.train.loss), loss(record.valid.loss)],
-            balanced: tasks.map(|task| percent(task.balanced_accuracy)).collect(),
+            balanced: tasks.map(|task| percent(task.shown(|t| t.balanced_accuracy))).collect(),
             score: percent(record.score),
             time: duration(record.seconds()),
             wait: percent(record.train.data_wait),

@@ -2,7 +2,7 @@
 
 use super::TaskRecord;
 use super::caption::isolated;
-use crate::metrics::{ConfusionMatrix, MOST_CONFUSIONS, MOST_IN_MATRIX, confusions};
+use crate::metrics::{ConfusionMatrix, METRICS, MOST_CONFUSIONS, MOST_IN_MATRIX, confusions};
 
 /// Shares of a row, in per cent, from which the shades of `templates/report.css` need white figures.
 const DARK_RIGHT: u32 = 85;
@@ -81,6 +81,11 @@ pub(crate) fn percent(share: f64) -> String {
     if share.is_finite() { format!("{:.1}", share * 100.0) } else { "–".to_owned() }
 }
 
+/// Formats a share in per cent with its unit; a dash if it is not finite.
+pub(super) fn with_unit(share: f64) -> String {
+    if share.is_finite() { format!("{} %", percent(share)) } else { percent(share) }
+}
+
 /// Formats the tables of a task. `None` if the record's matrix does not have a row and a column per class.
 pub(super) fn tables(title: &str, classes: &[String], record: &TaskRecord) -> Option<TaskTables> {
     let size = classes.len();
@@ -126,6 +131,7 @@ pub(super) fn tables(title: &str, classes: &[String], record: &TaskRecord) -> Op
             predicted: figures.predicted,
         }
     };
+    let totals = record.metrics().unwrap_or([f64::NAN; METRICS.len()]).map(with_unit);
     Some(TaskTables {
         name: record.task.clone(),
         title: title.to_owned(),
@@ -142,12 +148,7 @@ pub(super) fn tables(title: &str, classes: &[String], record: &TaskRecord) -> Op
             }
         },
         per_class: classes.iter().zip(matrix.per_class()).map(class).collect(),
-        totals: vec![
-            ("Balanced accuracy", percent(record.balanced_accuracy)),
-            ("Accuracy", percent(record.accuracy)),
-            ("Macro F1", percent(record.f1_macro)),
-            ("Weighted F1", percent(record.f1_weighted)),
-        ],
+        totals: METRICS.iter().map(|metric| metric.title).zip(totals).collect(),
     })
 }
 

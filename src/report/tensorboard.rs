@@ -82,7 +82,7 @@ impl Summary {
     }
 }
 
-/// Summarises an epoch: all its [`scalars`], and the confusion matrices of the validation as images
+/// Summarises an epoch: all its [`scalars`] that have a value, and the confusion matrices of the validation as images
 /// `confusion/<task>`, unless there are too many classes for an image.
 ///
 /// # Errors
@@ -90,7 +90,9 @@ impl Summary {
 pub fn epoch_summary(record: &EpochRecord, schema: &Schema) -> Result<Summary, EventError> {
     let mut summary = Summary::new();
     for (tag, value) in scalars(record) {
-        summary.scalar(&tag, value);
+        if let Some(value) = value {
+            summary.scalar(&tag, value);
+        }
     }
     for (task, figures) in schema.tasks.iter().zip(&record.valid.tasks) {
         if task.classes.len() > MOST_IN_MATRIX {

@@ -53,7 +53,7 @@ pub(super) fn curves(runs: &[Run], drawn: &[usize], tasks: &[&str]) -> Vec<Curve
     for task in tasks {
         let value = |record: &EpochRecord| {
             let metrics = record.valid.tasks.iter().find(|metrics| metrics.task == *task);
-            metrics.map_or(f64::NAN, |metrics| metrics.balanced_accuracy)
+            metrics.map_or(f64::NAN, |metrics| metrics.shown(|m| m.balanced_accuracy))
         };
         let note = "balanced accuracy, validation";
         all.push(figure(&format!("task-{task}"), task, note, Scale::Percent, &value));

@@ -33,8 +33,9 @@ impl Rarity {
     /// Returns the rarity of an action's class, given the action's index in the batch; 0 without a
     /// label.
     pub fn of_action(&self, batch: &Batch, action: usize) -> f32 {
+        // In a split without labels, no task has any.
         let class = batch.labels.get(self.task).and_then(|labels| labels[action]);
-        class.and_then(|class| self.classes.get(class)).copied().unwrap_or(0.0)
+        class.map_or(0.0, |class| self.classes[class])
     }
 }
 
@@ -48,7 +49,7 @@ pub struct Augmenter {
     pub seed: u64,
     /// Rarity of classes, if the schema marks a task as imbalanced.
     pub rarity: Option<Rarity>,
-    /// Frame sizes `[H, W]`, one of which is drawn for each batch.
+    /// Frame sizes `[H, W]`, at least one, of which one is drawn for each batch.
     pub sizes: Vec<[usize; 2]>,
 }
 
@@ -100,7 +101,7 @@ impl Augmenter {
             let turn = Turn { epoch, earlier: batch.earlier[owner] };
             records.push(plan_clip(config, self.seed, turn, action, view, size, rarity));
         }
-        let size = self.size_of(step, batch);
+        let size = self.size_of(step);
         let frames = Frames::U8(batch.frames_of(range));
         let normalisation = Normalisation::default();
         let augment =
@@ -108,13 +109,12 @@ impl Augmenter {
         augment(frames, batch.size, &records, size, &normalisation, device)
     }
 
-    fn size_of(&self, step: usize, batch: &Batch) -> [usize; 2] {
+    fn size_of(&self, step: usize) -> [usize; 2] {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(step as u64);
-        let count = self.sizes.len();
-        let [_, h, w] = batch.size;
-        let choice = (rng.random::<f64>() * count as f64) as usize;
-        self.sizes.get(choice.min(count.saturating_sub(1))).copied().unwrap_or([h, w])
+        let choice = (rng.random::<f64>() * self.sizes.len() as f64) as usize;
+        // A number just below 1 may be rounded up.
+        self.sizes[choice.min(self.sizes.len() - 1)]
     }
 }
 

@@ -100,7 +100,13 @@ fn example(
 ) -> Option<Example> {
     let index = dataset.samples.iter().position(|s| s.action == candidate.action)?;
     let read = dataset.read_batch(&[index], &Reading::MIDDLE, &mut dataset.resizer());
-    let batch = read.ok()??;
+    let batch = match read {
+        Ok(batch) => batch?,
+        Err(error) => {
+            log::warn!("the report shows no frames of action {}: {error}", candidate.action);
+            return None;
+        }
+    };
     let [t, h, w] = batch.size;
     let step = t.div_ceil(FRAMES).max(1);
     let frames = batch.frames_of(0..1).chunks(h * w * 3).step_by(step);

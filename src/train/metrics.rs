@@ -177,13 +177,28 @@ impl PassMetrics {
         self.pass.batches = self.before + batches;
     }
 
-    /// Adds a batch's result and gradient norm; the norm is `None` if the step was skipped.
+    /// Adds the result of a training step and its gradient norm; the norm is `None` if the step was skipped.
     pub(super) fn add(
         &mut self,
         objective: &Objective,
         batch: &Batch,
         result: BatchResult,
         gradient_norm: Option<f64>,
+    ) -> Result<(), TrainError> {
+        self.add_result(objective, batch, result)?;
+        match gradient_norm {
+            Some(norm) => self.pass.norm += norm,
+            None => self.pass.left_out += 1,
+        }
+        Ok(())
+    }
+
+    /// Adds the result of a batch that needs no gradient.
+    pub(super) fn add_result(
+        &mut self,
+        objective: &Objective,
+        batch: &Batch,
+        result: BatchResult,
     ) -> Result<(), TrainError> {
         let (pass, losses) = (&mut self.pass, &result.losses);
         let [tasks, auxiliary] = objective.divisors(batch);
@@ -198,10 +213,6 @@ impl PassMetrics {
             }
         }
         self.last_loss = Some(losses.total);
-        match gradient_norm {
-            Some(norm) => pass.norm += norm,
-            None => pass.left_out += 1,
-        }
         pass.steps += 1;
         pass.actions += batch.actions.len();
         pass.clips += batch.clips();
@@ -347,6 +358,14 @@ mod tests {
                 assert_eq!(ours.confusion, whole.confusion);
             }
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "index out of bounds")]
+    fn a_loss_for_a_task_that_does_not_exist_is_not_dropped() {
+        let schema = Schema::mvfoul().unwrap();
+        let tasks = schema.tasks.len();
+        let _ = Objective::plain(&schema).with_loss(tasks, CrossEntropy::default());
     }
 
     #[test]

@@ -97,12 +97,10 @@ impl Objective {
         objective
     }
 
-    /// Replaces the loss of one task.
+    /// Replaces the loss of one task, which must exist.
     #[must_use]
     pub fn with_loss(mut self, task: usize, loss: impl TaskLoss + 'static) -> Self {
-        if let Some(task) = self.tasks.get_mut(task) {
-            task.loss = Box::new(loss);
-        }
+        self.tasks[task].loss = Box::new(loss);
         self
     }
 

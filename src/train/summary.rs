@@ -3,7 +3,7 @@
 use super::objective::task_weights;
 use super::schedule::CYCLE_MOMENTUM;
 use crate::augment::Strength;
-use crate::config::advice::{advice, schema_advice};
+use crate::config::advice::{advice, label_advice, schema_advice};
 use crate::config::{Config, FreezingKind, OptimizerKind, WeightingStrategy};
 use crate::data::balance::{Sampling, draws};
 use crate::data::sampling::WindowSpec;
@@ -86,13 +86,26 @@ pub(super) fn summary(config: &Config, opened: &Opened) -> RunSummary {
     let counts = schema
         .imbalanced_task()
         .map_or_else(Vec::new, |t| train.class_counts(t, schema.tasks[t].classes.len()));
+    let splits = [split(train), split(valid)];
+    let [train_lacks, valid_lacks] = splits.each_ref().map(unlabelled);
+    let of_labels = label_advice((&train.split, &train_lacks), (&valid.split, &valid_lacks));
     RunSummary {
         settings,
-        splits: vec![split(train), split(valid)],
+        advice: [
+            of_labels,
+            schema_advice(config, schema),
+            advice(config, train.samples.len(), &counts),
+        ]
+        .concat(),
+        splits: splits.into(),
         balance: balance(config, schema, train),
-        advice: [schema_advice(config, schema), advice(config, train.samples.len(), &counts)]
-            .concat(),
     }
+}
+
+/// Returns the names of the tasks for which no action of a split has a label.
+fn unlabelled(split: &SplitSummary) -> Vec<&str> {
+    let empty = split.classes.iter().filter(|(_, classes)| classes.iter().all(|(_, n)| *n == 0));
+    empty.map(|(task, _)| task.as_str()).collect()
 }
 
 fn describe_precision(opened: &Opened) -> String {

@@ -1,7 +1,7 @@
 //! Suggestions at the start of a run, and options that have no effect.
 
 use polyview::config::Config;
-use polyview::config::advice::{advice, data_wait_advice, schema_advice};
+use polyview::config::advice::{advice, data_wait_advice, label_advice, schema_advice};
 use polyview::schema::Schema;
 
 use crate::common::run::{defaults_with, with};
@@ -37,6 +37,17 @@ fn classes_that_the_augmentation_exchanges_and_tasks_without_weight_are_named() 
     let idle = idle.iter().find(|line| line.contains("weight of 0 offence_severity is")).unwrap();
     assert!(idle.contains("--tasks action_class in place of --main-task-weights"), "{idle}");
     assert_eq!(schema_advice(&defaults_with(""), &mvfoul), Vec::<String>::new());
+}
+
+#[test]
+fn tasks_without_labels_are_named() {
+    assert_eq!(label_advice(("train", &[]), ("valid", &[])), Vec::<String>::new());
+    let lines = label_advice(("train", &["a"]), ("valid", &["a", "b"]));
+    assert_eq!(lines[0], "no action of the train split has a label for a: it cannot be learned");
+    assert!(
+        lines[1].starts_with("no action of the valid split has a label for a and b: they have")
+    );
+    assert_eq!(lines.len(), 2);
 }
 
 #[test]

@@ -92,6 +92,7 @@ mod sweep_program;
 mod sweep_results;
 mod synth;
 mod tune;
+mod unlabelled;
 mod video;
 mod video_damage;
 mod video_ffmpeg;

@@ -1,4 +1,5 @@
-use polyview::metrics::{ConfusionMatrix, MetricsError};
+use polyview::metrics::{ConfusionMatrix, METRICS, MetricsError};
+use polyview::report::TaskRecord;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
@@ -94,6 +95,22 @@ fn random_pairs_agree_with_the_definitions() {
         close(matrix.f1_macro(), mean(&f1s), &what);
         close(matrix.f1_weighted(), weighted, &what);
     }
+}
+
+#[test]
+fn records_have_the_metrics_of_the_table() {
+    let matrix =
+        ConfusionMatrix::from_rows(&[vec![3, 1, 0], vec![2, 2, 0], vec![1, 0, 1]]).unwrap();
+    let record = TaskRecord::new("task", 1.0, &matrix);
+    let values = METRICS.map(|metric| (metric.of)(&matrix));
+    assert_eq!(record.metrics(), Some(values));
+    assert!(values.windows(2).all(|pair| pair[0] != pair[1]), "{values:?}");
+    let json = serde_json::to_value(&record).unwrap();
+    for (metric, value) in METRICS.iter().zip(values) {
+        assert_eq!(json[metric.name], value, "{}", metric.name);
+    }
+    let unlabelled = TaskRecord::new("task", 0.0, &ConfusionMatrix::new(3));
+    assert_eq!(unlabelled.metrics(), None);
 }
 
 #[test]

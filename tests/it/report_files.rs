@@ -41,6 +41,7 @@ fn one_row_per_epoch() {
         assert_eq!(row["best"], if record.best { "1" } else { "0" });
         assert_eq!(row["trainable"], record.trainable.join("+"));
         for (name, value) in scalars(record) {
+            let value = value.unwrap();
             let read: f64 = row[&name].parse().unwrap();
             assert!(read == value || read.is_nan() && value.is_nan(), "{name}");
         }
@@ -166,7 +167,7 @@ fn events_hold_the_history() {
         let figures = scalars(record);
         assert_eq!(values.len(), figures.len());
         for (tag, value) in figures {
-            let read = values[&tag];
+            let (read, value) = (values[&tag], value.unwrap());
             assert!(read == value as f32 || read.is_nan() && value.is_nan(), "{tag}");
         }
         assert_eq!(pictures.len(), 2);
@@ -175,6 +176,27 @@ fn events_hold_the_history() {
         assert_eq!(field(picture, 1), Some(Field::Varint(png.height().into())));
         assert_eq!(field(picture, 2), Some(Field::Varint(png.width().into())));
     }
+}
+
+#[test]
+fn a_task_without_labels_has_no_values() {
+    let mut history = report::history(2);
+    for record in &mut history {
+        record.valid.tasks[1].confusion = vec![vec![0; 8]; 8];
+    }
+    let table = metrics_csv(&history).unwrap();
+    let rows = rows(&table);
+    for metric in ["loss", "accuracy", "balanced_accuracy", "f1_weighted", "f1_macro"] {
+        assert_eq!(rows[1][&format!("{metric}/action_class/valid")], "");
+        assert_ne!(rows[1][&format!("{metric}/action_class/train")], "");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = EventWriter::create(folder.path(), None).unwrap();
+    let summary = epoch_summary(&history[0], &Schema::mvfoul().unwrap()).unwrap();
+    writer.write(1, &summary).unwrap();
+    let file = std::fs::read(writer.path()).unwrap();
+    let has = |tag: &str| file.windows(tag.len()).any(|part| part == tag.as_bytes());
+    assert!(has("accuracy/action_class/train") && !has("accuracy/action_class/valid"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use polyview::report::caption::Caption;
 use polyview::report::charts::WIDTH;
 use polyview::report::curves::best_epoch;
 use polyview::report::html::{Example, ReportData, RunStatus, Strip, render};
-use polyview::report::{EpochRecord, RunSummary};
+use polyview::report::{EpochRecord, RunSummary, TaskRecord};
 use polyview::schema::Schema;
 
 use crate::common::page::sound;
@@ -141,6 +141,29 @@ fn values_that_are_not_numbers() {
     let page = page(&history);
     assert!(page.contains("Last score") && page.contains("epoch 12, the last so far"));
     assert!(!page.contains(r#"class="confusion""#));
+}
+
+#[test]
+fn a_task_without_labels_has_dashes() {
+    let mut history = report::history(1);
+    let valid = &mut history[0].valid;
+    valid.tasks[1].confusion = vec![vec![0; 8]; 8];
+    valid.auxiliary = vec![TaskRecord { task: "odd".to_owned(), ..valid.tasks[1].clone() }];
+    history[0].calibration.as_mut().unwrap().tasks[1].actions = 0;
+    let page = page(&history);
+    let title = &SCHEMA.tasks[1].title;
+    for shown in [
+        &*format!("<dt>{title}</dt><dd><b>–</b><small>no labelled actions</small>"),
+        "<dt>Macro F1</dt><dd>–</dd>",
+        "<dt>after calibration</dt><dd>–</dd>",
+        r#"<tr><th scope="row">odd</th><td>–</td><td>–</td></tr>"#,
+    ] {
+        assert!(page.contains(shown), "{shown} is not in {page}");
+    }
+    let epochs = element(&page, r#"<table class="numbers" id="epochs""#, "table");
+    assert_eq!(count(epochs, "<td>–</td>"), 1, "{epochs}");
+    let curve = element(&page, r#"<figure id="task-action_class""#, "figure");
+    assert!(curve.contains("validation: –") && !curve.contains("training: –"), "{curve}");
 }
 
 #[test]

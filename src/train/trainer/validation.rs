@@ -70,7 +70,7 @@ impl Trainer<'_> {
                     None => self.memory.shrink(largest_lane(&batch), &mut watch)?,
                 }
             };
-            metrics.add(&self.objective, &batch, result, Some(0.0))?;
+            metrics.add_result(&self.objective, &batch, result)?;
             metrics.exchanged = self.exchanged();
             if let Ok(batch) = Arc::try_unwrap(batch) {
                 loader.recycle(batch);
