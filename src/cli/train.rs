@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::compare_freezing;
 use super::quoted::quoted;
+use super::terminal::HOW_TO_CONTINUE;
 use super::{CommandResult, EXIT_INTERRUPTED, Failure, Terminal};
 use crate::checkpoint::{CONFIG, LAST, is_directly_in};
 use crate::cluster::Cluster;
@@ -164,7 +165,12 @@ impl TrainArgs {
             let comparison = comparison.map_err(failed)?;
             match progress {
                 _ if !shows => {}
-                Progress::Bar => super::print_text(&compare_freezing::table(&comparison))?,
+                Progress::Bar => {
+                    super::print_text(&compare_freezing::table(&comparison))?;
+                    if comparison.unfrozen.interrupted {
+                        terminal.line(HOW_TO_CONTINUE);
+                    }
+                }
                 Progress::Json => print_event(&compare_freezing::event(&comparison)),
             }
             comparison.unfrozen.interrupted

@@ -66,3 +66,34 @@ fn both_runs_of_a_comparison_are_resumed() {
         assert!(weights(&part(&cut, name)) == weights(&part(&whole, name)), "{name}");
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_comparison_says_how_to_continue() {
+    use std::process::{Command, Stdio};
+
+    use crate::common::data::small_set;
+    use crate::common::program::{text, train};
+    use crate::common::wait::until;
+
+    let folder = TempDir::new().unwrap();
+    let [data, save] = ["data", "run"].map(|name| folder.path().join(name));
+    small_set(&data);
+    let args = "--compare-freezing --gradual-finetuning --phase1-epochs 1 --phase2-epochs 9 \
+                --early-stopping-patience 0 --resume auto";
+    let start = || train(&data, &save, &args.split_whitespace().collect::<Vec<_>>());
+    let mut first = start();
+    let child = first.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("the first epoch", || save.join("frozen/history.json").exists());
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let news = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{news}");
+    assert!(news.contains("to continue, run the same command with --resume auto"), "{news}");
+    assert!(!save.join("unfrozen").exists());
+    let output = start().output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("resuming after epoch"), "{}", text(&output.stderr));
+    assert!(save.join("unfrozen/best.safetensors").exists());
+}
