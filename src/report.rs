@@ -205,6 +205,11 @@ impl EpochRecord {
     }
 }
 
+/// Returns the epoch with the highest score, the earliest on a tie: the last one that was the best so far.
+pub fn best_epoch(history: &[EpochRecord]) -> Option<&EpochRecord> {
+    history.iter().rfind(|record| record.best)
+}
+
 /// The result of an epoch, on which freezing strategies and schedules depend.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct EpochOutcome {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{CONFIG, CheckpointError, HISTORY, VALID_PREDICTIONS};
+use super::{BEST, CONFIG, CheckpointError, HISTORY, LAST, METRICS, REPORT, VALID_PREDICTIONS};
 use crate::atomic_file::{becomes, patiently, replace};
 
 /// Replaces a file atomically, so that a reader never sees a partial file.
@@ -48,10 +48,11 @@ pub(crate) fn remove_leftovers(folder: &Path) {
 pub(super) fn is_of_a_run(name: &str) -> bool {
     let is_checkpoint = || {
         let (stem, extension) = name.split_once('.')?;
-        let stem_fits = matches!(stem, "best" | "last") || stem.starts_with("epoch-");
+        let is_named = |weights: &str| weights.strip_suffix(".safetensors") == Some(stem);
+        let stem_fits = is_named(BEST) || is_named(LAST) || stem.starts_with("epoch-");
         Some(stem_fits && matches!(extension, "safetensors" | "state" | "state.next"))
     };
-    [CONFIG, HISTORY, VALID_PREDICTIONS, "metrics.csv", "report.html"].contains(&name)
+    [CONFIG, HISTORY, VALID_PREDICTIONS, METRICS, REPORT].contains(&name)
         || is_checkpoint() == Some(true)
 }
 

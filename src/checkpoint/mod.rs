@@ -8,6 +8,7 @@ mod export;
 mod files;
 mod lock;
 mod previous;
+pub(crate) mod run_folder;
 mod weights;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,10 @@ pub use export::{Layout, export};
 pub(crate) use files::{prepare_folder, remove_leftovers, write_atomically, write_text};
 pub use lock::FolderLock;
 pub(crate) use previous::{holds_run, move_aside, move_files_aside, would_move};
+pub use run_folder::{
+    BEST, CONFIG, HISTORY, LAST, METRICS, REPORT, TENSORBOARD, VALID_PREDICTIONS,
+};
+pub(crate) use run_folder::{FAILURE, LOG, RunFileError, is_directly_in};
 pub(crate) use weights::rebuild;
 pub(crate) use weights::{decode, encode, read};
 pub use weights::{load, save};
@@ -31,17 +36,6 @@ use crate::evaluate::Calibration;
 use crate::model::ModelConfig;
 use crate::model::state_dict::StateDictError;
 use crate::schema::{Schema, SchemaError};
-
-/// Weights of the best epoch.
-pub const BEST: &str = "best.safetensors";
-/// Weights after the last finished epoch, or after the last step before an interruption.
-pub const LAST: &str = "last.safetensors";
-/// Metrics of every epoch.
-pub const HISTORY: &str = "history.json";
-/// Predictions of the best epoch for the validation split.
-pub const VALID_PREDICTIONS: &str = "valid_predictions.csv";
-/// The resolved configuration.
-pub const CONFIG: &str = "config.toml";
 
 /// Version of the checkpoint format; higher ones are refused.
 pub(crate) const FORMAT_VERSION: u32 = 1;

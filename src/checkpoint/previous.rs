@@ -6,13 +6,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::files::is_of_a_run;
-use super::{BEST, CheckpointError, HISTORY, LAST};
+use super::{BEST, CheckpointError, FAILURE, HISTORY, LAST, LOG, TENSORBOARD, is_directly_in};
 use crate::atomic_file::patiently;
 
 /// Prefix of the name of a folder of earlier files; a number follows.
 const PREVIOUS: &str = "previous-";
 /// Other files and folders that a run or a sweep writes, except the frame cache and locks.
-const OTHERS: [&str; 3] = ["tensorboard", "log.txt", "error.txt"];
+const OTHERS: [&str; 3] = [TENSORBOARD, LOG, FAILURE];
 
 /// Whether a folder holds files of a run.
 pub(crate) fn holds_run(folder: &Path) -> bool {
@@ -26,8 +26,7 @@ fn is_moved(name: &OsString) -> bool {
 
 /// Whether [`move_aside`] would move this file.
 pub(crate) fn would_move(folder: &Path, file: &Path) -> bool {
-    let parent = || Some(file.canonicalize().ok()?.parent()? == folder.canonicalize().ok()?);
-    parent() == Some(true) && file.file_name().is_some_and(|name| is_moved(&name.to_owned()))
+    is_directly_in(file, folder) && file.file_name().is_some_and(|name| is_moved(&name.to_owned()))
 }
 
 /// Moves the files of the run in `folder` to a new subfolder, which is returned.

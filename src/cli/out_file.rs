@@ -76,17 +76,31 @@ pub(super) fn protect_data<'a>(
     Ok(())
 }
 
-/// Refuses to overwrite any file or clip of a data set, in any split.
+/// Refuses to overwrite any file or clip of a data set, in any split. If a split cannot be read, its clips are
+/// not known, and no file in the data set's folder is written.
 pub(super) fn protect_data_set(
     option: &str,
     path: &Path,
     source: &DataSource,
 ) -> Result<(), Failure> {
     let mut files = source.files();
-    let splits = source.own_splits().into_iter().filter_map(|(.., split)| split.ok());
-    let clips = splits.flat_map(|split| split.clips());
-    // Annotations may name clips without their extension.
-    files.extend(clips.map(|clip| resolve_clip(&clip).unwrap_or(clip)));
+    for (name, _, split) in source.own_splits() {
+        match split {
+            // Annotations may name clips without their extension.
+            Ok(split) => {
+                let clips = split.clips().into_iter();
+                files.extend(clips.map(|clip| resolve_clip(&clip).unwrap_or(clip)));
+            }
+            Err(error) if is_within(path, source.dir()) => {
+                let reason = format!(
+                    "is in the folder of the data set, and may belong to its split {name}, which cannot be \
+                     read ({error}); choose another file"
+                );
+                return Err(refused(option, path, &reason));
+            }
+            Err(_) => {}
+        }
+    }
     protect_data(option, path, files.iter().map(PathBuf::as_path))
 }
 
@@ -129,9 +143,12 @@ pub(super) fn protect_checkpoint(option: &str, path: &Path, read: &Path) -> Resu
 
 /// Returns whether a file, which need not exist yet, is `other` or lies in it.
 fn is_within(file: &Path, other: &Path) -> bool {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new(".")).canonicalize();
-    match (folder, file.file_name(), other.canonicalize()) {
+    let absolute = |path: &Path| match path.as_os_str().is_empty() {
+        true => Path::new(".").canonicalize(),
+        false => path.canonicalize(),
+    };
+    let folder = absolute(file.parent().unwrap_or(Path::new("")));
+    match (folder, file.file_name(), absolute(other)) {
         (Ok(folder), Some(name), Ok(other)) => folder.join(name).starts_with(other),
         _ => false,
     }

@@ -18,6 +18,8 @@ use crate::units::{metric, plural};
 
 /// Interval between lines within a pass if stderr is not a terminal.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(15);
+/// What an interrupted run says about continuing it.
+pub(super) const HOW_TO_CONTINUE: &str = "to continue, run the same command with --resume auto";
 
 /// Progress, logs and results of a command.
 pub struct Terminal {
@@ -163,7 +165,7 @@ impl Terminal {
             let _ = write!(text, "\nreport: {}", report.display());
         }
         if outcome.interrupted {
-            text.push_str("\nto continue, run the same command with --resume auto");
+            let _ = write!(text, "\n{HOW_TO_CONTINUE}");
         }
         for (name, file) in [("best", checkpoint::BEST), ("last", checkpoint::LAST)] {
             // A resumed run may not have replaced its best weights.

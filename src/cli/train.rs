@@ -12,8 +12,9 @@ use serde_json::json;
 use super::advice::message;
 use super::compare_freezing;
 use super::quoted::quoted;
+use super::terminal::HOW_TO_CONTINUE;
 use super::{CommandResult, EXIT_INTERRUPTED, Failure, Terminal};
-use crate::checkpoint::LAST;
+use crate::checkpoint::{CONFIG, LAST, is_directly_in};
 use crate::cluster::Cluster;
 use crate::config::{AUTO, Config, Typed};
 use crate::options::{Spelling, choice, choices, long_names_of, option_error};
@@ -71,23 +72,32 @@ pub fn train_config(
     Config::resolve(typed.config.as_deref(), typed.options).map_err(|error| message(&error))
 }
 
-/// Refuses to start from scratch if the run to resume is in the folder of the configuration file, which
-/// was renamed or moved since.
+/// Refuses to continue the run that is in the folder of the configuration file, or to start it again, in the
+/// folder that the file names if the run was renamed or moved since.
 fn refuse_moved(config: &Config, file: &Path) -> Result<(), Failure> {
-    let last = config.run.save_dir.join(LAST);
-    let resumes = config.run.resume.as_ref().is_some_and(|from| from.as_os_str() == AUTO);
+    let Some(from) = &config.run.resume else { return Ok(()) };
+    let save_dir = &config.run.save_dir;
     let folder = match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    if !resumes || last.exists() || !folder.join(LAST).is_file() {
+    let (moved, why) = if from.as_os_str() == AUTO {
+        let moved = !save_dir.join(LAST).exists() && folder.join(LAST).is_file();
+        let save_dir = save_dir.display();
+        (moved, format!("there is no checkpoint in {save_dir}, but one in {}", folder.display()))
+    } else {
+        // A file of another name may well be beside the checkpoint of another run.
+        let of_run = file.file_name().is_some_and(|name| name == CONFIG);
+        let moved = of_run && is_directly_in(from, folder) && !is_directly_in(from, save_dir);
+        let folder = folder.display();
+        (moved, format!("it is not in {}, the save-dir, but in {folder}", save_dir.display()))
+    };
+    if !moved {
         return Ok(());
     }
     Err(Failure::usage(format!(
-        "--resume auto: there is no checkpoint in {}, but one in {}, the folder of --config; continue it \
-         with --save-dir {}",
-        config.run.save_dir.display(),
-        folder.display(),
+        "--resume {}: {why}, the folder of --config; continue it with --save-dir {}",
+        from.display(),
         quoted(folder)
     )))
 }
@@ -156,7 +166,12 @@ impl TrainArgs {
             let comparison = comparison.map_err(failed)?;
             match progress {
                 _ if !shows => {}
-                Progress::Bar => super::print_text(&compare_freezing::table(&comparison))?,
+                Progress::Bar => {
+                    super::print_text(&compare_freezing::table(&comparison))?;
+                    if comparison.unfrozen.interrupted {
+                        terminal.line(HOW_TO_CONTINUE);
+                    }
+                }
                 Progress::Json => print_event(&compare_freezing::event(&comparison)),
             }
             comparison.unfrozen.interrupted
@@ -168,5 +183,36 @@ impl TrainArgs {
             outcome.interrupted
         };
         Ok(if interrupted { ExitCode::from(EXIT_INTERRUPTED) } else { ExitCode::SUCCESS })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_was_moved_is_not_continued_in_its_old_folder() {
+        let root = tempfile::tempdir().expect("a folder");
+        let [old, moved] = ["old", "moved"].map(|name| root.path().join(name));
+        std::fs::create_dir(&moved).expect("a folder");
+        std::fs::write(moved.join(LAST), "").expect("a file");
+        let refused = |from: &Path, save_dir: &Path, file: &str| {
+            let mut config = Config::default();
+            config.run.resume = Some(from.to_owned());
+            config.run.save_dir = save_dir.to_owned();
+            refuse_moved(&config, &moved.join(file)).err().map(|failure| failure.message)
+        };
+        let last = moved.join(LAST);
+        let advice =
+            format!("the folder of --config; continue it with --save-dir {}", quoted(&moved));
+        for from in [Path::new(AUTO), &last] {
+            let message = refused(from, &old, CONFIG).expect("the run was moved");
+            assert!(message.ends_with(&advice), "{message}");
+            assert!(message.starts_with(&format!("--resume {}: ", from.display())), "{message}");
+            assert_eq!(refused(from, &moved, CONFIG), None);
+        }
+        // Another configuration for a new run, which begins with these weights.
+        assert_eq!(refused(&last, &old, "new.toml"), None);
+        assert_eq!(refused(&root.path().join("other/last.safetensors"), &old, CONFIG), None);
     }
 }

@@ -2,7 +2,7 @@
 //! single option is declared at its field.
 
 use super::balance::ALTERNATE;
-use super::{Auto, Config, ConfigError, FreezingKind, OptionError};
+use super::{AUTO, Auto, Config, ConfigError, FreezingKind, OptionError};
 use crate::device;
 use crate::schema::Schema;
 use crate::units::plural;
@@ -36,11 +36,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
             "the heads would predict their own inputs: leave one of the two out",
         ));
     }
-    if config.run.resume.is_some() && (config.run.test_run || config.run.compare_freezing) {
-        let other = if config.run.test_run { "--test-run" } else { "--compare-freezing" };
-        let reason = "there is nothing to resume there: leave one of the two out";
-        return Err(refuse("resume", format!("with {other}"), reason));
-    }
+    resuming(config)?;
     if config.run.record.is_some() && (config.run.test_run || config.run.compare_freezing) {
         let (other, reason) = match config.run.test_run {
             true => ("--test-run", "it writes no files: leave one of the two out"),
@@ -51,10 +47,6 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     if config.compute.force_batch_size && config.compute.micro_batch != Auto::Auto {
         let reason = "one runs a batch whole, the other in pieces: leave one of the two out";
         return Err(refuse("force-batch-size", "with --micro-batch", reason));
-    }
-    if config.run.resume_best_acc.is_some() && config.run.resume.is_none() {
-        let reason = "it needs --resume";
-        return Err(refuse("resume-best-acc", "without --resume", reason));
     }
     if config.run.compare_freezing
         && !config.freezing.gradual_finetuning
@@ -80,6 +72,31 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
 /// Returns the first name that occurs again later.
 fn named_twice(names: &[String]) -> Option<&String> {
     names.iter().enumerate().find(|(at, name)| names[at + 1..].contains(name)).map(|(_, name)| name)
+}
+
+fn resuming(config: &Config) -> Result<(), ConfigError> {
+    let run = &config.run;
+    if run.resume.is_some() && run.test_run {
+        let reason = "there is nothing to resume there: leave one of the two out";
+        return Err(refuse("resume", "with --test-run", reason));
+    }
+    if run.compare_freezing
+        && let Some(from) = run.resume.as_ref().filter(|from| from.as_os_str() != AUTO)
+    {
+        let reason =
+            "a checkpoint is of one of the two runs: give --resume auto, which continues both";
+        let with = format!("{} with --compare-freezing", from.display());
+        return Err(refuse("resume", with, reason));
+    }
+    if run.resume_best_acc.is_some() && run.resume.is_none() {
+        let reason = "it needs --resume";
+        return Err(refuse("resume-best-acc", "without --resume", reason));
+    }
+    if run.resume_best_acc.is_some() && run.compare_freezing {
+        let reason = "it is the score of a single run: leave one of the two out";
+        return Err(refuse("resume-best-acc", "with --compare-freezing", reason));
+    }
+    Ok(())
 }
 
 fn window_and_weights(c: &Config) -> Result<(), ConfigError> {

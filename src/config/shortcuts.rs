@@ -126,6 +126,17 @@ pub(crate) fn is_shortcut(name: &str) -> bool {
     ALL.iter().any(|shortcut| shortcut.name == name)
 }
 
+/// Returns the names of the options that a shortcut stands for, none if it is off; `None` for other options.
+pub(super) fn stands_for(entry: &Entry) -> Option<Vec<&'static str>> {
+    let shortcut = ALL.iter().find(|shortcut| shortcut.name == entry.name)?;
+    let means = if is_off(entry) { &[] } else { shortcut.means };
+    Some(means.iter().map(|(option, _)| *option).collect())
+}
+
+fn is_off(shortcut: &Entry) -> bool {
+    shortcut.values == ["false"]
+}
+
 /// Returns clap arguments for the shortcuts whose options are all among `names`.
 pub(super) fn arguments(names: &[String]) -> Vec<Arg> {
     let has = |option: &str| names.iter().any(|name| name == option);
@@ -162,7 +173,7 @@ pub(super) fn expand(entries: Vec<Entry>) -> Result<Vec<Entry>, OptionError> {
     let mut added: Vec<(&Shortcut, Entry)> = Vec::new();
     for shortcut in ALL {
         let used = |entry: &&Entry| entry.name == shortcut.name;
-        let Some(used) = given.iter().find(used).filter(|entry| entry.values != ["false"]) else {
+        let Some(used) = given.iter().find(used).filter(|entry| !is_off(entry)) else {
             continue;
         };
         if !shortcut.takes_value && !used.is_true() {

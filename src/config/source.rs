@@ -61,10 +61,23 @@ pub(crate) fn overlay(under: Vec<Entry>, over: Vec<Entry>) -> Vec<Entry> {
     entries
 }
 
+/// Options that together are another form of `window`.
+const ENDS: [&str; 2] = ["start-frame", "end-frame"];
+
+/// Returns the names of the options that an entry sets or replaces: those that a shortcut stands for, or
+/// both ends of a window, or itself.
+pub(crate) fn set_by(entry: &Entry) -> Vec<String> {
+    let names = match shortcuts::stands_for(entry) {
+        Some(names) => names,
+        None if entry.name == "window" => vec!["window", ENDS[0], ENDS[1]],
+        None => vec![entry.name.as_str()],
+    };
+    names.into_iter().map(str::to_owned).collect()
+}
+
 /// Removes those window options from a file's entries that another form of the window on the command
 /// line replaces.
 fn drop_replaced_window(mut entries: Vec<Entry>, typed: &[Entry]) -> Vec<Entry> {
-    const ENDS: [&str; 2] = ["start-frame", "end-frame"];
     let is_typed = |name: &str| typed.iter().any(|entry| entry.name == name);
     if is_typed("window") {
         entries.retain(|entry| !ENDS.contains(&entry.name.as_str()));

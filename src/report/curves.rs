@@ -1,7 +1,7 @@
 //! The curves of a run's history.
 
 use super::charts::{COLOURS, Chart, Line, Mark, Scale};
-use super::{EpochRecord, PassRecord};
+use super::{EpochRecord, PassRecord, best_epoch};
 use crate::schema::Task;
 
 /// A chart with its heading.
@@ -50,11 +50,6 @@ pub fn curves(history: &[EpochRecord], tasks: &[Task]) -> Vec<Curves> {
     });
     all.extend(loss_scale(history));
     all
-}
-
-/// Returns the best epoch: the last one that was the best so far.
-pub fn best_epoch(history: &[EpochRecord]) -> Option<&EpochRecord> {
-    history.iter().rev().find(|record| record.best)
 }
 
 /// Returns a task's balanced accuracy; NaN without the task or without labels.

@@ -7,10 +7,10 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::caption::Caption;
 use super::charts::ChartError;
-use super::curves::{best_epoch, curves};
+use super::curves::curves;
 use super::figure::Figure;
 use super::matrices::{TaskTables, percent, tables, with_unit};
-use super::{EpochRecord, RunSummary};
+use super::{EpochRecord, RunSummary, best_epoch};
 use crate::evaluate::{TaskCalibration, Thresholds};
 use crate::schema::{Schema, Task};
 use crate::units::plural;

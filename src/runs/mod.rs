@@ -12,6 +12,8 @@ mod table;
 
 use std::path::PathBuf;
 
+use crate::checkpoint::RunFileError;
+
 pub use find::{RunFolder, find, names, read_all};
 pub use options::DifferingOption;
 pub use page::page;
@@ -53,4 +55,13 @@ pub enum RunsError {
         /// What is wrong, with the line if known.
         reason: String,
     },
+}
+
+impl From<RunFileError> for RunsError {
+    fn from(error: RunFileError) -> Self {
+        match error {
+            RunFileError::Read { path, source } => Self::Read { path, source },
+            RunFileError::Damaged { path, reason } => Self::Damaged { path, reason },
+        }
+    }
 }

@@ -1,15 +1,13 @@
 //! Reading a run's folder.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use super::RunsError;
-use crate::checkpoint::{CONFIG, HISTORY, VALID_PREDICTIONS};
-use crate::config::Config;
+use crate::checkpoint::{HISTORY, RunFileError, VALID_PREDICTIONS, run_folder};
 use crate::evaluate::{PredictionTable, matrices};
-use crate::report::EpochRecord;
-use crate::report::curves::best_epoch;
+use crate::report::{EpochRecord, best_epoch};
 
 /// The option that names the data set.
 const DATASET_ROOT: &str = "dataset-root";
@@ -37,8 +35,8 @@ impl Run {
     /// # Errors
     /// [`RunsError::Read`] and [`RunsError::Damaged`].
     pub fn read(name: &str, path: &Path) -> Result<Self, RunsError> {
-        let options = options(&path.join(CONFIG))?;
-        let history = history(&path.join(HISTORY))?;
+        let options = options(path)?;
+        let history = run_folder::history(path)?;
         let (predictions, without) = match predictions(&path.join(VALID_PREDICTIONS), &history)? {
             Ok(table) => (Some(table), None),
             Err(without) => (None, Some(without)),
@@ -53,34 +51,9 @@ impl Run {
     }
 }
 
-fn damaged(path: &Path, reason: impl ToString) -> RunsError {
-    // Parsers' messages may show the line with a mark below it; this joins them to one line.
-    let reason = reason.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-    RunsError::Damaged { path: path.to_owned(), reason }
-}
-
-/// Returns a file's content; `None` if it does not exist.
-fn content(path: &Path) -> Result<Option<Vec<u8>>, RunsError> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(RunsError::Read { path: path.to_owned(), source }),
-    }
-}
-
 /// Returns the options of a run. Those that its version did not have get their defaults.
-fn options(path: &Path) -> Result<BTreeMap<String, toml::Value>, RunsError> {
-    let absent =
-        || RunsError::Read { path: path.to_owned(), source: io::ErrorKind::NotFound.into() };
-    let bytes = content(path)?.ok_or_else(absent)?;
-    let text = str::from_utf8(&bytes).map_err(|error| damaged(path, error))?;
-    let fail = |error: toml::de::Error| {
-        let line = error.span().map(|span| 1 + text[..span.start].matches('\n').count());
-        let line = line.map_or_else(String::new, |line| format!("line {line}: "));
-        damaged(path, format!("{line}{}", error.message()))
-    };
-    let written: toml::Table = toml::from_str(text).map_err(fail)?;
-    let config: Config = toml::from_str(text).map_err(fail)?;
+fn options(folder: &Path) -> Result<BTreeMap<String, toml::Value>, RunFileError> {
+    let (config, written) = run_folder::config(folder)?;
     let known = toml::Table::try_from(config).expect("a configuration is a table");
     // Options that this version does not know are kept.
     let mut options: BTreeMap<_, _> = written.into_iter().chain(known).collect();
@@ -101,37 +74,21 @@ fn absolute(path: &str) -> String {
     }
 }
 
-fn history(path: &Path) -> Result<Vec<EpochRecord>, RunsError> {
-    // A run in its first epoch has no history yet.
-    let Some(bytes) = content(path)? else { return Ok(Vec::new()) };
-    let history: Vec<EpochRecord> =
-        serde_json::from_slice(&bytes).map_err(|error| damaged(path, error))?;
-    let share = |value: &f64| (0.0..=1.0).contains(value);
-    for record in &history {
-        let tasks = record.train.tasks.iter().chain(&record.valid.tasks);
-        let mut shares = tasks.map(|task| task.balanced_accuracy).chain([record.score]);
-        if let Some(value) = shares.find(|value| value.is_finite() && !share(value)) {
-            let reason = format!("epoch {}: a score of {value:e} is not from 0 to 1", record.epoch);
-            return Err(damaged(path, reason));
-        }
-    }
-    Ok(history)
-}
-
 /// Returns the predictions of the best epoch, or why there are none.
 fn predictions(
     path: &Path,
     history: &[EpochRecord],
-) -> Result<Result<PredictionTable, String>, RunsError> {
+) -> Result<Result<PredictionTable, String>, RunFileError> {
     let Some(best) = best_epoch(history) else {
         return Ok(Err("no epoch is finished yet".to_owned()));
     };
-    let Some(bytes) = content(path)? else {
+    let Some(bytes) = run_folder::content(path)? else {
         return Ok(Err(format!("has no {VALID_PREDICTIONS}, which older versions did not write")));
     };
-    let table = PredictionTable::parse(&bytes).map_err(|error| damaged(path, error))?;
+    let damaged = |error: &dyn Display| RunFileError::damaged(path, error);
+    let table = PredictionTable::parse(&bytes).map_err(|error| damaged(&error))?;
     let confusion =
-        matrices(&table.answers(), &table.classes()).map_err(|error| damaged(path, error))?;
+        matrices(&table.answers(), &table.classes()).map_err(|error| damaged(&error))?;
     // The confusion matrices show whether the predictions are those of the epoch: a run that was killed or
     // is writing may have newer predictions than history, one that was resumed from an earlier epoch may
     // have those of a later one.

@@ -48,8 +48,24 @@ pub(super) struct SweepFile {
 
 type Key<'a> = Spanned<DeString<'a>>;
 type Value<'a> = Spanned<DeValue<'a>>;
-/// Names of options as they are written, each with its line.
-type Lines = Vec<(String, usize)>;
+
+/// An option as it is written in a table.
+struct Given {
+    name: String,
+    line: usize,
+    /// Names of the options that it sets.
+    sets: Vec<String>,
+}
+
+impl Given {
+    fn new(entry: &Entry, line: usize) -> Self {
+        Self { name: entry.name.clone(), line, sets: source::set_by(entry) }
+    }
+
+    fn shares(&self, other: &Self) -> bool {
+        self.sets.iter().any(|name| other.sets.contains(name))
+    }
+}
 
 impl SweepFile {
     /// Reads a file, and the configuration file that it names.
@@ -81,8 +97,8 @@ struct Reader<'a> {
     text: &'a str,
     /// The configuration file and the line that names it.
     config: Option<(usize, PathBuf)>,
-    /// Options in the tables that must not have any in common: table, name, line.
-    varied: Vec<(&'static str, String, usize)>,
+    /// Options in the tables that must not have any in common, with the table.
+    varied: Vec<(&'static str, Given)>,
 }
 
 impl<'a> Reader<'a> {
@@ -149,22 +165,28 @@ impl<'a> Reader<'a> {
         if let Some(seed) = duplicate(seeds.iter()) {
             return Err(wrong(&format!("{seed} occurs twice")));
         }
-        self.varied.push(("seeds", "seed".to_owned(), self.line(key)));
+        let seed = Entry::new("seed", Vec::new());
+        self.varied.push(("seeds", Given::new(&seed, self.line(key))));
         Ok(seeds)
     }
 
-    /// Returns the entries of a table of options, and their names as written.
-    fn options(&self, key: &Key, table: &str, value: Value) -> Result<(Vec<Entry>, Lines), String> {
+    /// Returns the entries of a table of options, and the options as written.
+    fn options(
+        &self,
+        key: &Key,
+        table: &str,
+        value: Value,
+    ) -> Result<(Vec<Entry>, Vec<Given>), String> {
         let parent = table.strip_suffix(key.get_ref().as_ref()).unwrap_or_default();
         let entries = from_table(self.table(key, value, parent)?, self.text)?;
         let prefix = format!("{table}.");
-        let mut names = Vec::new();
+        let mut given = Vec::new();
         for entry in &entries {
             let line = entry.line.unwrap_or_else(|| self.line(key));
             refuse_own(&entry.name, &prefix, line)?;
-            names.push((entry.name.clone(), line));
+            given.push(Given::new(entry, line));
         }
-        Ok((source::checked::<Config>(entries, &prefix)?, names))
+        Ok((source::checked::<Config>(entries, &prefix)?, given))
     }
 
     fn variants(&mut self, key: &Key, value: Value) -> Result<Vec<(String, Vec<Entry>)>, String> {
@@ -174,8 +196,8 @@ impl<'a> Reader<'a> {
                 return Err(self.wrong(&name, "variants.", "a name must not be empty"));
             }
             let table = format!("variants.{}", name.get_ref());
-            let (entries, names) = self.options(&name, &table, options)?;
-            self.varied.extend(names.into_iter().map(|(name, line)| ("variants", name, line)));
+            let (entries, given) = self.options(&name, &table, options)?;
+            self.varied.extend(given.into_iter().map(|given| ("variants", given)));
             variants.push((name.get_ref().to_string(), entries));
         }
         if variants.is_empty() {
@@ -205,10 +227,10 @@ impl<'a> Reader<'a> {
     fn option(&mut self, key: &Key, table: &'static str, prefix: &str) -> Result<String, String> {
         let (name, line) = (key.get_ref().replace('_', "-"), self.line(key));
         refuse_own(&name, prefix, line)?;
-        if self.varied.iter().any(|(other, taken, _)| *other == table && *taken == name) {
+        if self.varied.iter().any(|(other, taken)| *other == table && taken.name == name) {
             return Err(self.wrong(key, prefix, "it occurs twice"));
         }
-        self.varied.push((table, name.clone(), line));
+        self.varied.push((table, Given::new(&Entry::new(name.as_str(), Vec::new()), line)));
         Ok(name)
     }
 
@@ -311,14 +333,16 @@ impl<'a> Reader<'a> {
 
     /// Refuses an option in more than one of the tables, because it can only have one value in a run.
     fn refuse_shared(&self) -> Result<(), String> {
-        for (at, (table, name, _)) in self.varied.iter().enumerate() {
-            let shared =
-                |(other, taken, _): &&(&str, String, usize)| taken == name && other != table;
-            if let Some((other, _, line)) = self.varied[at..].iter().find(shared) {
-                return Err(format!(
-                    "line {line}: {name} is given in {other}, and in {table} too: leave one of the \
-                     two out"
-                ));
+        for (at, (table, one)) in self.varied.iter().enumerate() {
+            let shared = |(other, given): &&(&str, Given)| other != table && given.shares(one);
+            if let Some((other, given)) = self.varied[at..].iter().find(shared) {
+                let (line, name) = (given.line, &given.name);
+                let both = if *name == one.name {
+                    format!("{name} is given in {other}, and in {table} too")
+                } else {
+                    format!("{name} in {other} sets the same option as {} in {table}", one.name)
+                };
+                return Err(format!("line {line}: {both}: leave one of the two out"));
             }
         }
         Ok(())

@@ -1,20 +1,16 @@
 //! State of a run, read from its folder.
 
 use std::fs;
-use std::io;
 
 use indexmap::IndexMap;
 use serde::Serialize;
 
 use super::{Run, SweepError};
-use crate::checkpoint::{self, CONFIG, HISTORY, LAST};
+use crate::checkpoint::{self, CONFIG, FAILURE, HISTORY, LAST, run_folder};
 use crate::config::Config;
 use crate::options::choices;
-use crate::report::EpochRecord;
+use crate::report::{EpochRecord, best_epoch};
 use crate::train::is_finished;
-
-/// Name of the file with the reason why a run failed.
-pub(super) const FAILURE: &str = "error.txt";
 
 choices! {
     /// How far a run has come.
@@ -52,7 +48,7 @@ pub struct RunResult {
     pub reason: Option<String>,
     /// Number of finished epochs.
     pub epochs: usize,
-    /// Time that the finished epochs took, seconds.
+    /// Wall time of the finished epochs, seconds.
     pub seconds: f64,
     /// Best of the finished epochs.
     pub best: Option<Best>,
@@ -60,9 +56,9 @@ pub struct RunResult {
 
 /// Reads the status and results of a run from its folder. Whether it is running now, only its lock can tell.
 pub(super) fn read_result(run: &Run) -> RunResult {
-    let (history, unreadable) = match history(run) {
+    let (history, unreadable) = match run_folder::history(&run.folder) {
         Ok(history) => (history, None),
-        Err(reason) => (Vec::new(), Some(reason)),
+        Err(error) => (Vec::new(), Some(format!("{HISTORY} cannot be read: {error}"))),
     };
     let failure = fs::read_to_string(run.folder.join(FAILURE)).ok();
     let status = if !history.is_empty() && is_finished(&run.config, &history) {
@@ -75,8 +71,8 @@ pub(super) fn read_result(run: &Run) -> RunResult {
         Status::Waiting
     };
     let failure = failure.filter(|_| status == Status::Failed);
-    let seconds = history.iter().map(|record| record.train.seconds + record.valid.seconds).sum();
-    let best = history.iter().rfind(|record| record.best).map(|record| Best {
+    let seconds = history.iter().map(EpochRecord::seconds).sum();
+    let best = best_epoch(&history).map(|record| Best {
         epoch: record.epoch,
         score: record.score,
         tasks: record
@@ -91,15 +87,6 @@ pub(super) fn read_result(run: &Run) -> RunResult {
     RunResult { status, reason, epochs: history.len(), seconds, best }
 }
 
-fn history(run: &Run) -> Result<Vec<EpochRecord>, String> {
-    let fail = |error: &dyn std::fmt::Display| format!("{HISTORY} cannot be read: {error}");
-    match fs::read(run.folder.join(HISTORY)) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| fail(&error)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(fail(&error)),
-    }
-}
-
 /// Returns the configuration of the run that the folder holds; `None` if it holds none.
 ///
 /// # Errors
@@ -109,11 +96,9 @@ pub(super) fn check(run: &Run) -> Result<Option<Config>, SweepError> {
         return Ok(None);
     }
     let refuse = |reason: String| SweepError::Folder { folder: run.folder.clone(), reason };
-    let unreadable =
-        |reason: String| refuse(format!("it holds a run whose {CONFIG} cannot be read: {reason}"));
-    let text =
-        fs::read_to_string(run.folder.join(CONFIG)).map_err(|e| unreadable(e.to_string()))?;
-    let stored: Config = toml::from_str(&text).map_err(|e| unreadable(e.message().to_owned()))?;
+    let (stored, _) = run_folder::config(&run.folder).map_err(|error| {
+        refuse(format!("it holds a run whose {CONFIG} cannot be read: {error}"))
+    })?;
     let changes = run.config.changes_from(&stored);
     if changes.is_empty() {
         return Ok(Some(stored));

@@ -6,12 +6,10 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
 
-use super::folder::{FAILURE, check};
+use super::folder::check;
 use super::{Run, SweepError};
-use crate::checkpoint::{self, CONFIG, CheckpointError, FolderLock};
+use crate::checkpoint::{self, CONFIG, CheckpointError, FAILURE, FolderLock, LOG};
 
-/// Name of the file with the output of a run.
-pub(super) const LOG: &str = "log.txt";
 /// Number of bytes at the end of a log that are searched for an error.
 const TAIL_BYTES: u64 = 1 << 16;
 /// Prefix of an error in a log.
@@ -160,7 +158,7 @@ mod tests {
     #[test]
     fn the_last_error_is_found_with_the_first_entry_of_its_list() {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
-        let log = folder.path().join("log.txt");
+        let log = folder.path().join(LOG);
         let found = |text: &str, from: u64| {
             std::fs::write(&log, text).expect("the folder is writable");
             error_in(&log, from).expect("the log is there")

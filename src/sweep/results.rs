@@ -136,7 +136,7 @@ fn tasks(results: &[RunResult]) -> IndexSet<&str> {
 
 /// Returns the table of all runs as CSV. Columns: name, variant, the options of `[grid]` and `[random]`,
 /// seed, status, finished epochs, best epoch so far and its score, its `balanced_accuracy/TASK`, and
-/// seconds of training and validation. Variant and seed are left out if the file has none.
+/// seconds of wall time. Variant and seed are left out if the file has none.
 ///
 /// # Errors
 /// A table that cannot be made, which should not happen.

@@ -5,11 +5,11 @@ use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use super::folder::{FAILURE, check, has_checkpoint, read_result};
+use super::folder::{check, has_checkpoint, read_result};
 use super::job::{Job, NotStarted, claim};
 use super::results::{protect_other_sweep, results_csv};
 use super::{Run, RunResult, Status, Sweep, SweepError, TABLE};
-use crate::checkpoint::{CheckpointError, write_atomically};
+use crate::checkpoint::{CheckpointError, FAILURE, write_atomically};
 
 /// Interval at which the child processes are polled.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);

@@ -4,13 +4,12 @@
 use std::fs;
 use std::path::Path;
 
-use super::checkpoints::is_within;
 use super::error::TrainError;
 use super::pair::state_of;
 use crate::atomic_file::patiently;
 use crate::checkpoint::{self, BEST, CheckpointError, LAST, VALID_PREDICTIONS};
 use crate::config::{AUTO, Config};
-use crate::report::EpochRecord;
+use crate::report::{EpochRecord, best_epoch};
 
 /// Name of the state file that belongs to [`BEST`].
 const BEST_STATE: &str = "best.state";
@@ -33,11 +32,11 @@ pub(super) fn keep_best(
         Some(from) if from.as_os_str() != AUTO => from.with_extension("safetensors"),
         _ => return Ok(score),
     };
-    let own = is_within(&from, folder);
+    let own = checkpoint::is_directly_in(&from, folder);
     if own && from.file_name().is_some_and(|name| name == LAST) {
         return Ok(score);
     }
-    let best = history.iter().rfind(|record| record.best);
+    let best = best_epoch(history);
     let there = from.parent().unwrap_or(Path::new("")).join(BEST);
     if best.is_some_and(|best| is_of(&there, best)) {
         if !own {

@@ -247,13 +247,7 @@ fn resumes_in(folder: &Path, resume: Option<&Path>) -> bool {
     let Some(resume) = resume else {
         return false;
     };
-    resume.as_os_str() == AUTO || is_within(resume, folder)
-}
-
-/// Returns whether a file is directly in a folder.
-pub(super) fn is_within(file: &Path, folder: &Path) -> bool {
-    let same = || Some(file.canonicalize().ok()?.parent()? == folder.canonicalize().ok()?);
-    same().unwrap_or(false)
+    resume.as_os_str() == AUTO || checkpoint::is_directly_in(resume, folder)
 }
 
 #[cfg(test)]

@@ -20,7 +20,8 @@ pub struct Comparison {
 
 /// Trains twice from the same seed, for the same number of epochs: as configured (in
 /// `SAVE_DIR/frozen`), then without freezing (in `SAVE_DIR/unfrozen`). Setting `stop` ends the run in
-/// progress; if that is the first, the second is not started and its outcome is empty.
+/// progress; if that is the first, the second is not started and its outcome is empty. With
+/// `--resume auto`, each run continues from the last checkpoint in its own folder.
 pub fn compare_freezing(
     config: &Config,
     cluster: Option<&Rc<Cluster>>,

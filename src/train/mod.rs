@@ -57,7 +57,7 @@ pub use run_schedule::Rates;
 pub use trainer::{TrainPass, Trainer};
 
 /// Names of a run's files other than checkpoints and history.
-pub use reporting::{METRICS, REPORT, TENSORBOARD};
+pub use crate::checkpoint::{METRICS, REPORT, TENSORBOARD};
 
 // For the integration tests.
 #[doc(hidden)]

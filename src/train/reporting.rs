@@ -8,7 +8,7 @@ use super::augmenter::Augmenter;
 use super::examples::{Explain, examples};
 use super::run::Outcome;
 use crate::augment::Normalisation;
-use crate::checkpoint::write_atomically;
+use crate::checkpoint::{METRICS, REPORT, TENSORBOARD, write_atomically};
 use crate::config::Config;
 use crate::data::{Batch, Dataset};
 use crate::evaluate::ActionPrediction;
@@ -18,13 +18,6 @@ use crate::report::tensorboard::{EventWriter, Summary, epoch_summary};
 use crate::report::{EndReason, EpochRecord, Event, RunSummary};
 use crate::schema::Schema;
 use crate::sheet::{Row, contact_sheet, pictures};
-
-/// File name of the HTML report.
-pub const REPORT: &str = "report.html";
-/// File name of the table of metrics.
-pub const METRICS: &str = "metrics.csv";
-/// Folder of the TensorBoard event files.
-pub const TENSORBOARD: &str = "tensorboard";
 
 /// Writes the reports of a run. A failure to write one is logged and does not end the training.
 pub(super) struct Reporter<'a> {

@@ -31,7 +31,7 @@ use crate::evaluate::{ActionLogits, ActionPrediction, Calibration};
 use crate::kernels::pool::ReleaseAtEnd;
 use crate::model::{STAGES, StageSet};
 use crate::report::html::RunStatus;
-use crate::report::{EpochRecord, Event, Observer, PassKind, PassRecord};
+use crate::report::{EpochRecord, Event, Observer, PassKind, PassRecord, best_epoch};
 use crate::schema::Schema;
 
 /// Outcome of a run.
@@ -52,7 +52,7 @@ pub struct Outcome {
 impl Outcome {
     /// Returns the epoch with the highest validation score; the earliest on a tie.
     pub fn best(&self) -> Option<&EpochRecord> {
-        self.history.iter().rfind(|record| record.best)
+        best_epoch(&self.history)
     }
 }
 

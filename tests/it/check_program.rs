@@ -228,3 +228,30 @@ fn a_table_in_the_current_folder_keeps_its_paths() {
     let output = command.current_dir(folder.path()).output().unwrap();
     assert!(text(&output.stdout).contains("foldcla/b0.mp4"), "{}", text(&output.stdout));
 }
+
+#[test]
+fn no_sheet_is_written_among_clips_that_are_not_known() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    small_set(&data);
+    let train = data.join("mvfouls/train");
+    std::fs::write(train.join("annotations.json"), "{").unwrap();
+    let root = data.to_str().unwrap();
+    let check = |sheet: &Path| {
+        let options =
+            ["--start-frame", "2", "--end-frame", "5", "--sheet", sheet.to_str().unwrap()];
+        polyview(&[&["check-data", "--dataset-root", root][..], &options].concat())
+    };
+    let inside = train.join("sheet.png");
+    let output = check(&inside);
+    assert_eq!(output.status.code(), Some(2));
+    let error = last_error(&output);
+    let reason = "may belong to its split train, which cannot be read (";
+    assert!(error.starts_with("error: --sheet ") && error.contains(reason), "{error}");
+    assert!(error.contains("; choose another file") && !inside.exists(), "{error}");
+    // What is wrong with the data set can still be read, and drawn elsewhere.
+    let outside = folder.path().join("sheet.png");
+    let output = check(&outside);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("annotations.json") && outside.exists());
+}

@@ -70,6 +70,7 @@ mod report_files;
 mod report_html;
 mod resize;
 mod resume;
+mod resume_comparison;
 mod resume_elsewhere;
 mod resume_trouble;
 mod run_end;

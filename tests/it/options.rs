@@ -273,6 +273,14 @@ fn invalid_options_are_refused_with_a_remedy() {
             &["--annotation-inputs", "--auxiliary-task-weight"],
         ),
         (&["--resume", "auto", "--test-run"], &["--resume", "--test-run"]),
+        (
+            &["--resume", "run/last.safetensors", "--compare-freezing"],
+            &["--resume run/last.safetensors", "--compare-freezing", "--resume auto"],
+        ),
+        (
+            &["--resume", "auto", "--resume-best-acc", "0.5", "--compare-freezing"],
+            &["--resume-best-acc", "--compare-freezing", "leave one"],
+        ),
         (&["--record", "steps", "--test-run"], &["--record", "--test-run"]),
         (&["--record", "steps", "--compare-freezing"], &["--record", "--compare-freezing"]),
         (&["--resume-best-acc", "0.5"], &["--resume-best-acc", "--resume"]),

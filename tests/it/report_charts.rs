@@ -1,7 +1,8 @@
 //! Charts and their axes.
 
+use polyview::report::best_epoch;
 use polyview::report::charts::{Chart, HEIGHT, Line, Mark, Scale, WIDTH};
-use polyview::report::curves::{best_epoch, curves};
+use polyview::report::curves::curves;
 use polyview::report::ticks::{epoch_ticks, linear_ticks, log_ticks, percent_ticks};
 use polyview::schema::Schema;
 

@@ -4,9 +4,8 @@ use std::sync::LazyLock;
 
 use polyview::report::caption::Caption;
 use polyview::report::charts::WIDTH;
-use polyview::report::curves::best_epoch;
 use polyview::report::html::{Example, ReportData, RunStatus, Strip, render};
-use polyview::report::{EpochRecord, RunSummary, TaskRecord};
+use polyview::report::{EpochRecord, RunSummary, TaskRecord, best_epoch};
 use polyview::schema::Schema;
 
 use crate::common::page::sound;

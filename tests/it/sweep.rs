@@ -188,6 +188,28 @@ fn a_bad_file_is_refused_in_one_line_with_its_key() {
             "[variants.a]\nlr = 1\n[grid]\nlr = [2]",
             "line 4: lr is given in grid, and in variants too: leave one of the two out",
         ),
+        (
+            "[variants.a]\ndisable_augmentation = true\n[grid]\naugmentation-strength = [\"mild\"]",
+            "line 4: augmentation-strength in grid sets the same option as disable-augmentation in \
+             variants: leave one of the two out",
+        ),
+        (
+            "[grid]\nprecision = [\"f32\"]\n[variants.a]\nmixed-precision = true",
+            "line 4: mixed-precision in variants sets the same option as precision in grid",
+        ),
+        (
+            "[variants.a]\nuse-focal-loss = true\n[random]\ndraws = 1\n[random.options]\n\
+             loss-function = [\"plain\"]",
+            "line 6: loss-function in random.options sets the same option as use-focal-loss in",
+        ),
+        (
+            "[variants.a]\nsimple-training = true\n[grid]\nlabel-smoothing = [0.1]",
+            "line 4: label-smoothing in grid sets the same option as simple-training in variants",
+        ),
+        (
+            "[variants.a]\nwindow = \"center\"\n[grid]\nstart-frame = [3]",
+            "line 4: start-frame in grid sets the same option as window in variants",
+        ),
         ("[variants.frames]", "run frames: the sweep uses that name in its folder"),
         ("[variants.a]\n[variants.A]", "runs a and A would share a folder"),
     ] {
@@ -204,6 +226,15 @@ fn a_bad_file_is_refused_in_one_line_with_its_key() {
         assert!(error.contains(expected), "{text}: {error}");
         assert!(error.contains("sweep.toml: ") && !error.contains('\n'), "{text}: {error}");
     }
+}
+
+#[test]
+fn options_that_have_nothing_in_common_may_be_in_several_tables() {
+    let sweep = loaded(
+        "[variants.a]\nmixed-precision = false\nstart-frame = 3\n[grid]\nprecision = [\"f32\"]\n\
+         end-frame = [9, 12]\n",
+    );
+    assert_eq!(names(&sweep), ["a_end-frame=9_precision=f32", "a_end-frame=12_precision=f32"]);
 }
 
 #[test]

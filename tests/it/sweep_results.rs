@@ -171,3 +171,25 @@ fn scores_over_different_tasks_are_not_ranked_together() {
         assert_eq!(scored(&results) == Scored::Own, !comparable, "{grid}");
     }
 }
+
+#[test]
+fn times_are_wall_times_and_scores_are_checked() {
+    let folder = TempDir::new().unwrap();
+    let sweep = sweep(&folder, "", "lr = [0.1]");
+    let run = &sweep.runs[0];
+    write_history(run, &[0.25, 0.5, 0.375]);
+    let path = run.folder.join("history.json");
+    let mut records: Vec<EpochRecord> = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let mut result = |change: &dyn Fn(&mut [EpochRecord])| {
+        change(&mut records);
+        fs::write(&path, serde_json::to_vec(&records).unwrap()).unwrap();
+        sweep.results().swap_remove(0)
+    };
+    // Older versions did not record the wall time of an epoch.
+    let found = result(&|records| (1..3).for_each(|epoch| records[epoch].wall_seconds = Some(4.0)));
+    assert_eq!((found.status, found.seconds), (Status::Finished, 10.5));
+    let found = result(&|records| records[1].score = 7.0);
+    assert_eq!((found.status, found.best), (Status::Interrupted, None));
+    let reason = "history.json cannot be read: epoch 2: a score of 7e0 is not from 0 to 1";
+    assert_eq!(found.reason.as_deref(), Some(reason));
+}

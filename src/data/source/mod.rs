@@ -143,6 +143,11 @@ impl DataSource {
         &self.root
     }
 
+    /// Returns the folder to which the paths of clips are relative.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Returns how the data set lists its actions.
     pub fn format(&self) -> Format {
         self.format
