@@ -4,6 +4,7 @@
 //! later stages do not depend on the format. Splits that a data set lacks are made.
 
 mod action_folder;
+mod class_names;
 mod folders;
 mod format;
 mod infer;
@@ -285,9 +286,7 @@ fn read(found: Found, dir: &Path, splits: &[SplitSpec]) -> Result<Contents, Data
             manifest::fields(&files)?
         }
         Found::Lists(files) => {
-            for file in &files {
-                all.extend(list::read(file, dir)?);
-            }
+            all.extend(list::read(&files, dir)?);
             class()
         }
     };
