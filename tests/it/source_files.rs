@@ -182,3 +182,34 @@ fn the_search_for_unused_clips_does_not_follow_links_back() {
     let expected = "clips in clap/c/d/e are not used: clips belong in CLASS/ or CLASS/ACTION/";
     assert!(problems(&source.split("train").unwrap()).contains(&expected.to_owned()));
 }
+
+#[test]
+fn classes_that_look_like_none_or_like_another_are_named() {
+    let rows = ["wave,left", "Wave,n/a", "NA,right", "NA,None", "wave,left", " w ave ,right"];
+    let line = |(n, row): (usize, &&str)| format!("{n}.mp4,{row},{}\n", ["train", "test"][n / 5]);
+    let table = rows.iter().enumerate().map(line).collect::<String>();
+    let (_folder, spec) = folder(&[("manifest.csv", &format!("path,Gesture,Hand,split\n{table}"))]);
+    let source = DataSource::open(&spec).unwrap();
+    assert_eq!(source.schema().tasks[0].class_names(), ["NA", "Wave", "w ave", "wave"]);
+    let expected = [
+        "Gesture: the class \"NA\" (2 actions) looks like a missing value; leave the cell empty if it is one",
+        "Gesture: \"Wave\", \"w ave\" and \"wave\" are different classes, but differ only in case or white space",
+        "Hand: the class \"None\" (1 action) looks like a missing value; leave the cell empty if it is one",
+        "Hand: the class \"n/a\" (1 action) looks like a missing value; leave the cell empty if it is one",
+    ];
+    let of = |name: &str| -> Vec<String> {
+        let problems = problems(&source.split(name).unwrap());
+        problems.into_iter().filter(|text| !text.contains("no actions of")).collect()
+    };
+    assert_eq!(of("train"), expected);
+    assert_eq!(of("test"), [""; 0]);
+
+    // No cell can be left empty here, so None may be a class.
+    let names = ["None/a.mp4", "None/b.mp4", "wave/a.mp4", "wave/b.mp4", "wa ve/a.mp4"];
+    let (_folder, spec) = clips(&names);
+    let train = DataSource::open(&spec).unwrap().split("train").unwrap();
+    let expected = "class: \"wa ve\" and \"wave\" are different classes, but differ only in case or white space";
+    let mut found = problems(&train);
+    found.retain(|text| !text.contains("no actions of"));
+    assert_eq!(found, [expected]);
+}

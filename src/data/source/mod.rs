@@ -5,6 +5,7 @@
 
 mod action_folder;
 mod class_names;
+mod class_values;
 mod folders;
 mod format;
 mod infer;
@@ -20,12 +21,11 @@ use std::path::{Path, PathBuf};
 use super::annotations::{self, ANNOTATIONS};
 use super::error::DataError;
 use super::layout;
-use super::problem::Problem;
 use super::split::Split;
 use crate::schema::{Schema, SplitSpec};
 pub use format::Format;
 use format::{Found, recognise, usual_splits};
-use listed::Listed;
+use listed::{Listed, OfSplit};
 use made::MadeSplits;
 pub use partition::{Fold, Partition, Shares};
 
@@ -55,8 +55,8 @@ pub struct DataSource {
     files: Vec<PathBuf>,
     /// The actions; empty in SoccerNet's layout, whose actions are read split by split.
     listed: Vec<Listed>,
-    /// Problems that concern no single action, each with the split that reports it.
-    problems: Vec<(Option<String>, Problem)>,
+    /// Problems that concern no single action.
+    problems: Vec<OfSplit>,
     made: MadeSplits,
     /// Whether the user requested the splits, as shares or as a fold.
     requested: bool,
@@ -80,14 +80,18 @@ impl DataSource {
         let found = recognise(root, spec.format, &known, &splits)?;
         let dir = if root.is_file() { root.parent().unwrap_or(Path::new("")) } else { root };
         let (format, files) = (found.format(), found.files());
-        let Contents { fields, listed, problems } = read(found, dir, &splits)?;
+        let Contents { fields, listed, mut problems } = read(found, dir, &splits)?;
         let (schema, notes) = match &spec.schema {
             _ if format == Format::SoccerNet => (known, Vec::new()),
             Some(schema) => {
                 check_fields(root, schema, &fields)?;
                 (schema.clone(), Vec::new())
             }
-            None => infer::infer(root, &fields, format != Format::Manifest, &listed)?,
+            None => {
+                let inferred = infer::infer(root, &fields, format != Format::Manifest, &listed)?;
+                problems.extend(inferred.problems);
+                (inferred.schema, inferred.notes)
+            }
         };
         let source = Self {
             root: root.clone(),
@@ -260,8 +264,8 @@ impl DataSource {
 struct Contents {
     fields: Vec<String>,
     listed: Vec<Listed>,
-    /// Problems that concern no single action, with their splits.
-    problems: Vec<(Option<String>, Problem)>,
+    /// Problems that concern no single action.
+    problems: Vec<OfSplit>,
 }
 
 /// Reads the fields and actions of a recognised data set.
