@@ -195,11 +195,15 @@ fn a_split_that_cannot_be_read_is_not_made_of_another() {
     let folder = TempDir::new().unwrap();
     folders(folder.path());
     let root = folder.path().join("folders");
-    assert_eq!(open(&root).unwrap().splits(), ["train", "valid", "test"]);
-    let valid = root.join("valid");
-    fs::remove_dir_all(&valid).unwrap();
-    // Whoever asks, a link to itself leads to an error and not to nothing.
-    std::os::unix::fs::symlink(&valid, &valid).unwrap();
-    let error = open(&root).unwrap_err().to_string();
-    assert!(error.starts_with(&format!("{}: cannot be read: ", valid.display())), "{error}");
+    let soccernet = folder.path().join("synth");
+    for (root, valid) in
+        [(&root, root.join("valid")), (&soccernet, soccernet.join("mvfouls/valid"))]
+    {
+        assert_eq!(open(root).unwrap().splits(), ["train", "valid", "test"]);
+        fs::remove_dir_all(&valid).unwrap();
+        // Whoever asks, a link to itself leads to an error and not to nothing.
+        std::os::unix::fs::symlink(&valid, &valid).unwrap();
+        let error = open(root).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{}: cannot be read: ", valid.display())), "{error}");
+    }
 }

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use super::annotations::{self, ANNOTATIONS};
 use super::error::DataError;
-use super::layout;
+use super::layout::{self, SplitDir};
 use super::split::Split;
 use crate::schema::{Schema, SplitSpec};
 pub use format::Format;
@@ -53,6 +53,8 @@ pub struct DataSource {
     schema: Schema,
     /// The tables or lists of the data set.
     files: Vec<PathBuf>,
+    /// The split folders in SoccerNet's layout.
+    folders: Vec<SplitDir>,
     /// The actions; empty in SoccerNet's layout, whose actions are read split by split.
     listed: Vec<Listed>,
     /// Problems that concern no single action.
@@ -93,12 +95,17 @@ impl DataSource {
                 (inferred.schema, inferred.notes)
             }
         };
+        let folders = match format {
+            Format::SoccerNet => layout::split_folders(root, &schema)?,
+            _ => Vec::new(),
+        };
         let source = Self {
             root: root.clone(),
             dir: dir.to_owned(),
             format,
             schema,
             files,
+            folders,
             listed,
             problems,
             made: MadeSplits::default(),
@@ -155,11 +162,12 @@ impl DataSource {
 
     /// Returns the files that list the actions.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
-        let splits = match self.format {
-            Format::SoccerNet => layout::find_splits(&self.root, &self.schema).unwrap_or_default(),
-            _ => return self.files.clone(),
-        };
-        splits.into_iter().map(|split| split.dir.join(ANNOTATIONS)).collect()
+        match self.format {
+            Format::SoccerNet => {
+                self.folders.iter().map(|split| split.dir.join(ANNOTATIONS)).collect()
+            }
+            _ => self.files.clone(),
+        }
     }
 
     /// Returns the schema, which defines the meaning of the annotations.
@@ -206,11 +214,8 @@ impl DataSource {
 
     /// Returns the folder or file of a split, for messages.
     fn place(&self, name: &str) -> PathBuf {
-        let found = layout::find_split(&self.root, name, &self.schema);
-        match (self.format, found) {
-            (Format::SoccerNet, Ok(found)) => found.dir,
-            _ => self.root.clone(),
-        }
+        let found = self.folders.iter().find(|split| split.name == name);
+        found.map_or_else(|| self.root.clone(), |split| split.dir.clone())
     }
 
     fn spec(&self, name: &str) -> Result<&SplitSpec, DataError> {
@@ -223,8 +228,7 @@ impl DataSource {
     /// Returns the names of the data set's own splits.
     fn listed_splits(&self) -> Vec<String> {
         if self.format == Format::SoccerNet {
-            let found = layout::find_splits(&self.root, &self.schema).unwrap_or_default();
-            return found.into_iter().map(|split| split.name).collect();
+            return self.folders.iter().map(|split| split.name.clone()).collect();
         }
         let has = |split: &&SplitSpec| {
             self.listed.iter().any(|action| action.split.as_ref() == Some(&split.name))
