@@ -384,7 +384,7 @@ fn what_is_no_data_set_is_refused_in_one_line() {
         ),
         (table("action,class\n1,x\n"), "line 1: no column is called `path`"),
         (table("path,class,Path\na.mp4,x,b\n"), "line 1: the column \"path\" occurs twice"),
-        (table("path,class\na.mp4,x\nb.mp4\n"), "line 3: has 1 cells, but the header has 2"),
+        (table("path,class\na.mp4,x\nb.mp4\n"), "line 3: has 1 cell, but the header has 2"),
         (table("path,class\na.mp4,x\n,y\n"), "line 3: the clip's path is empty"),
         (
             table("path,class,split\na.mp4,x,trian\n"),
