@@ -58,7 +58,7 @@ enum Use {
 pub struct FrameCache {
     folder: Folder,
     limits: Limits,
-    budget: Mutex<SizeBudget>,
+    budget: SizeBudget,
     /// This run's clips. Never locked while waiting for `budget`, so that reads do not wait for a
     /// scan.
     ours: Mutex<HashMap<Id, Use>>,
@@ -85,7 +85,7 @@ impl FrameCache {
         let folder = Folder::open(dir)
             .map_err(|source| CacheError::Open { path: dir.to_owned(), source })?;
         folder.remove_stale(STALE);
-        let budget = Mutex::new(SizeBudget::new(&folder, limits));
+        let budget = SizeBudget::new(&folder, limits);
         Ok(Self {
             folder,
             limits,
@@ -127,7 +127,7 @@ impl FrameCache {
         count(&self.counts.misses);
         match error {
             ReadError::Missing => {}
-            ReadError::Damaged(reason) => self.remove_damaged(&path, reason),
+            ReadError::Damaged(reason) => self.remove_damaged(&key.id, &path, reason),
             ReadError::Io(error) => self.warnings.warn_once(Kind::Unreadable, || {
                 format!("{}: cannot be read: {error}; the clip is decoded instead", path.display())
             }),
@@ -151,7 +151,7 @@ impl FrameCache {
 
     /// Returns the hits, misses and sizes so far.
     pub fn stats(&self) -> Stats {
-        self.counts.stats(lock(&self.budget).bytes())
+        self.counts.stats(self.budget.bytes())
     }
 
     /// Returns the warnings so far, at most one of each kind.
@@ -164,7 +164,7 @@ impl FrameCache {
         let bytes = entry::file_bytes(key);
         if self.folder.restore()? {
             self.warn_of_removal();
-            lock(&self.budget).scan(&self.folder);
+            self.budget.scan(&self.folder);
         } else if fs::metadata(&path).is_ok_and(|about| about.len() == bytes) {
             // Another thread or run was faster.
             self.hold(key, &path);
@@ -174,7 +174,7 @@ impl FrameCache {
         // clips in return would never end.
         let evict = lock(&self.ours).get(&key.id) != Some(&Use::Held);
         let pinned = |id: &Id| lock(&self.ours).contains_key(id);
-        let admitted = lock(&self.budget).admit(&self.folder, bytes, evict, pinned);
+        let admitted = self.budget.admit(&self.folder, bytes, evict, pinned);
         if let Err(refusal) = admitted {
             count(&self.counts.refused);
             self.warn_of_refusal(refusal);
@@ -186,7 +186,7 @@ impl FrameCache {
             lock(&self.ours).insert(key.id, Use::Held);
             count(&self.counts.written);
         }
-        lock(&self.budget).settle(bytes, written.is_ok());
+        self.budget.settle(&key.id, bytes, written.is_ok());
         written
     }
 
@@ -208,7 +208,7 @@ impl FrameCache {
         }
     }
 
-    fn remove_damaged(&self, path: &Path, reason: &str) {
+    fn remove_damaged(&self, id: &Id, path: &Path, reason: &str) {
         count(&self.counts.damaged);
         self.warnings.warn_once(Kind::Damaged, || {
             format!(
@@ -219,7 +219,7 @@ impl FrameCache {
         });
         let bytes = fs::metadata(path).map_or(0, |about| about.len());
         match fs::remove_file(path) {
-            Ok(()) => lock(&self.budget).forget(bytes),
+            Ok(()) => self.budget.forget(id, bytes),
             Err(error) => log::debug!("{}: {error}", path.display()),
         }
     }

@@ -180,8 +180,13 @@ fn some(errors: &[ClipError]) -> String {
 }
 
 /// Warnings that are logged when a split is opened: the data set may not be the intended one.
-const LOGGED: [ProblemKind; 3] =
-    [ProblemKind::AbsentClass, ProblemKind::UnusedImages, ProblemKind::UnusedClips];
+const LOGGED: [ProblemKind; 5] = [
+    ProblemKind::AbsentClass,
+    ProblemKind::UnusedImages,
+    ProblemKind::UnusedClips,
+    ProblemKind::MissingValue,
+    ProblemKind::SimilarClasses,
+];
 
 /// Logs the first few errors in the annotations and the number of remaining ones, and likewise each
 /// kind of warning that is [`LOGGED`].

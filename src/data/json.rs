@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 
 use crate::text::{Encoding, decode, position};
+use crate::units::plural;
 pub(crate) use value::Json;
 pub(super) use value::{Object, describe};
 
@@ -55,7 +56,7 @@ impl fmt::Display for Oddity {
             Self::NotFinite { count, first, line, column } => {
                 write!(f, "line {line}, column {column}: {first} is not JSON")?;
                 if *count > 1 {
-                    write!(f, " (also in {} more places)", count - 1)?;
+                    write!(f, " (also in {})", plural(count - 1, "more place"))?;
                 }
                 f.write_str(
                     "; it was read as Python's json reads it: write null, or \"\" where a string belongs",
@@ -217,6 +218,7 @@ mod tests {
     fn json_written_by_python_is_read_with_a_remark() {
         let parsed = parse::<Json>(b"\xef\xbb\xbf{\n\"a\": [NaN, -Infinity]}").unwrap();
         let not_finite = Oddity::NotFinite { count: 2, first: "NaN", line: 2, column: 7 };
+        assert!(not_finite.to_string().contains(" (also in 1 more place);"), "{not_finite}");
         assert_eq!(parsed.oddities, [Oddity::Marked, not_finite]);
         let object = parsed.value.as_object().unwrap();
         let Some(Json::Array(values)) = object.get("a") else { panic!("{object:?}") };

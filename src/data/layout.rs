@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::DataError;
+use super::folder::is_folder;
 use crate::schema::{Schema, SplitSpec};
 
 /// A split folder that exists.
@@ -19,9 +20,10 @@ pub struct SplitDir {
 /// Returns the splits that exist below `root`, in the schema's order.
 ///
 /// # Errors
-/// [`DataError::NoRoot`] if `root` is not a folder, [`DataError::NoSplits`] if it contains no split.
+/// [`DataError::NoRoot`] if `root` is not a folder, [`DataError::NoSplits`] if it contains no split,
+/// and [`DataError::Layout`] if it cannot be examined.
 pub fn find_splits(root: &Path, schema: &Schema) -> Result<Vec<SplitDir>, DataError> {
-    let found = existing(root, schema)?;
+    let found = split_folders(root, schema)?;
     if found.is_empty() {
         let names: Vec<_> = schema.splits.iter().map(|split| split.name.as_str()).collect();
         let expected = names.join(", ");
@@ -33,14 +35,14 @@ pub fn find_splits(root: &Path, schema: &Schema) -> Result<Vec<SplitDir>, DataEr
 /// Returns the folder of a split; `split` may be any of its spellings.
 ///
 /// # Errors
-/// [`DataError::NoRoot`], [`DataError::UnknownSplit`] for a name that the schema lacks, and
-/// [`DataError::NoSplit`], which lists the splits that exist.
+/// [`DataError::NoRoot`], [`DataError::Layout`], [`DataError::UnknownSplit`] for a name that the
+/// schema lacks, and [`DataError::NoSplit`], which lists the splits that exist.
 pub fn find_split(root: &Path, split: &str, schema: &Schema) -> Result<SplitDir, DataError> {
     let Some(spec) = schema.split(split) else {
         let known: Vec<_> = schema.splits.iter().map(|split| split.name.as_str()).collect();
         return Err(DataError::UnknownSplit { split: split.to_owned(), known: known.join(", ") });
     };
-    let found = existing(root, schema)?;
+    let found = split_folders(root, schema)?;
     let names: Vec<_> = found.iter().map(|split| split.name.clone()).collect();
     found.into_iter().find(|found| found.name == spec.name).ok_or_else(|| DataError::NoSplit {
         root: root.to_owned(),
@@ -58,21 +60,39 @@ pub(super) fn listed(names: &[String]) -> String {
     }
 }
 
-fn existing(root: &Path, schema: &Schema) -> Result<Vec<SplitDir>, DataError> {
-    if !root.is_dir() {
+/// Returns the splits that exist below `root`, in the schema's order; unlike [`find_splits`], there
+/// may be none.
+///
+/// # Errors
+/// `root` is not a folder, or it is unknown whether a split's folder exists: if it were taken for
+/// absent, the split would be made of another one.
+pub(super) fn split_folders(root: &Path, schema: &Schema) -> Result<Vec<SplitDir>, DataError> {
+    if !is_folder(root)? {
         return Err(DataError::NoRoot { root: root.to_owned() });
     }
-    let split_dir = |spec: &SplitSpec| {
-        let below = schema.folder.iter().map(|folder| root.join(folder));
-        let parents = below.chain(std::iter::once(root.to_owned()));
-        let mut candidates = parents.flat_map(|parent| {
-            let join = move |spelling: &String| parent.join(spelling);
-            spec.spellings.iter().map(join).collect::<Vec<_>>()
-        });
-        let dir = candidates.find(|dir| dir.is_dir())?;
-        Some(SplitDir { name: spec.name.clone(), dir, labelled: spec.labelled })
-    };
-    Ok(schema.splits.iter().filter_map(split_dir).collect())
+    let mut found = Vec::new();
+    for spec in &schema.splits {
+        if let Some(dir) = split_folder(root, spec, schema)? {
+            found.push(SplitDir { name: spec.name.clone(), dir, labelled: spec.labelled });
+        }
+    }
+    Ok(found)
+}
+
+fn split_folder(
+    root: &Path,
+    spec: &SplitSpec,
+    schema: &Schema,
+) -> Result<Option<PathBuf>, DataError> {
+    let below = schema.folder.iter().map(|folder| root.join(folder));
+    for parent in below.chain(std::iter::once(root.to_owned())) {
+        for dir in spec.spellings.iter().map(|spelling| parent.join(spelling)) {
+            if is_folder(&dir)? {
+                return Ok(Some(dir));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// A resolved clip Url.

@@ -78,11 +78,15 @@ impl Plan {
     }
 
     /// Keeps only the given lanes, which one of several processes reads.
+    ///
+    /// # Panics
+    /// If the plan has fewer lanes: the batches would be empty.
     #[must_use]
     pub fn share(mut self, lanes: Range<usize>) -> Self {
         for batch in &mut self.batches {
             self.partial |= lanes.len() < batch.len();
-            *batch = batch.get(lanes.clone()).unwrap_or_default().to_vec();
+            let own = batch.get(lanes.clone());
+            *batch = own.expect("a process only reads lanes that the plan has").to_vec();
         }
         self
     }
@@ -154,6 +158,12 @@ mod tests {
         let whole = Plan::in_lanes(vec![vec![0, 1]], 2, |_| 1).share(0..2);
         assert!(!whole.partial);
         assert_eq!(whole.skip(5).batches.len(), 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "a process only reads lanes that the plan has")]
+    fn a_share_of_lanes_that_do_not_exist_is_not_an_empty_batch() {
+        let _ = Plan::in_lanes(vec![vec![0, 1, 2]], 2, |_| 1).share(1..3);
     }
 
     #[test]

@@ -61,6 +61,10 @@ pub enum ProblemKind {
     UnusedImages,
     /// Folders whose clips belong to no action.
     UnusedClips,
+    /// An inferred class that looks like a missing value.
+    MissingValue,
+    /// Inferred classes whose names differ only in case or white space.
+    SimilarClasses,
     /// A field of actions that the schema does not name.
     UnknownField,
     /// A field that determines labels but that no action of the split has.
@@ -137,6 +141,8 @@ impl ProblemKind {
             Self::DuplicateClip => "duplicate clip",
             Self::UnusedImages => "images beside videos",
             Self::UnusedClips => "clips of no action",
+            Self::MissingValue => "class that looks like a missing value",
+            Self::SimilarClasses => "similar classes",
             Self::UnknownField => "unknown field",
             Self::MissingField => "field missing everywhere",
             Self::ViewLengths => "views of different length",

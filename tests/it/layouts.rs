@@ -195,11 +195,15 @@ fn an_unreadable_split_is_an_error_and_is_not_created() {
     let folder = TempDir::new().unwrap();
     folders(folder.path());
     let root = folder.path().join("folders");
-    assert_eq!(open(&root).unwrap().splits(), ["train", "valid", "test"]);
-    let valid = root.join("valid");
-    fs::remove_dir_all(&valid).unwrap();
-    // For any user, root included, a link to itself is an error and not a missing file.
-    std::os::unix::fs::symlink(&valid, &valid).unwrap();
-    let error = open(&root).unwrap_err().to_string();
-    assert!(error.starts_with(&format!("{}: cannot be read: ", valid.display())), "{error}");
+    let soccernet = folder.path().join("synth");
+    for (root, valid) in
+        [(&root, root.join("valid")), (&soccernet, soccernet.join("mvfouls/valid"))]
+    {
+        assert_eq!(open(root).unwrap().splits(), ["train", "valid", "test"]);
+        fs::remove_dir_all(&valid).unwrap();
+        // For any user, root included, a link to itself is an error and not a missing file.
+        std::os::unix::fs::symlink(&valid, &valid).unwrap();
+        let error = open(root).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{}: cannot be read: ", valid.display())), "{error}");
+    }
 }

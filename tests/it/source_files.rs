@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use polyview::data::annotations::Split;
 use polyview::data::source::{Format, Partition, SourceSpec};
 use polyview::data::{DataError, DataSource};
 use tempfile::TempDir;
@@ -72,4 +73,143 @@ fn groups_of_other_splits_do_not_hold_actions_together() {
         assert!(numbers.chunks(2).all(|pair| pair[0] + 1 == pair[1]), "{numbers:?}");
     }
     assert_eq!(source.split("test").unwrap().actions.len(), 20);
+}
+
+/// A data set of empty clips.
+fn clips(names: &[&str]) -> (TempDir, SourceSpec) {
+    folder(&names.iter().map(|name| (*name, "")).collect::<Vec<_>>())
+}
+
+/// The texts of a split's problems.
+fn problems(split: &Split) -> Vec<String> {
+    split.problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn images_beside_an_actions_videos_are_not_used() {
+    let (_folder, spec) = clips(&[
+        "wave/a/0.mp4",
+        "wave/a/1.mp4",
+        "wave/a/thumb.jpg",
+        "wave/b/0.mp4",
+        "wave/b/1.png",
+        "wave/b/2.png",
+        "wave/b/frames/1.png",
+        "wave/c.mp4",
+        "wave/thumb.jpg",
+        "clap/a/1.jpg",
+        "clap/b/left/1.jpg",
+        "clap/b/right/1.jpg",
+        "clap/c/0.mp4",
+        "clap/c/0/1.jpg",
+        "clap/d.mp4",
+    ]);
+    let spec = SourceSpec {
+        partition: Partition { shares: Some("0.8,0.2".parse().unwrap()), ..Partition::default() },
+        ..spec
+    };
+    let source = DataSource::open(&spec).unwrap();
+    let splits = ["train", "valid"].map(|name| source.split(name).unwrap());
+    let mut views = Vec::new();
+    for action in splits.iter().flat_map(|split| &split.actions) {
+        views.extend(action.views.iter().map(|view| view.url.as_str()));
+    }
+    views.sort_unstable();
+    let used = [
+        "clap/a",
+        "clap/b/left",
+        "clap/b/right",
+        "clap/c/0.mp4",
+        "clap/d.mp4",
+        "wave/a/0.mp4",
+        "wave/a/1.mp4",
+        "wave/b/0.mp4",
+        "wave/c.mp4",
+    ];
+    assert_eq!(views, used);
+    let mut warnings: Vec<String> = splits.iter().flat_map(problems).collect();
+    warnings.retain(|text| text.contains("not used"));
+    warnings.sort_unstable();
+    let expected = [
+        "action clap/c: 1 folder of images beside its 1 video is not used",
+        "action wave/a: 1 image beside its 2 videos is not used",
+        "action wave/b: 2 images and 1 folder of images beside its 1 video are not used",
+    ];
+    assert_eq!(warnings, expected);
+}
+
+#[test]
+fn clips_in_folders_that_are_not_read_are_named() {
+    let (_folder, spec) = clips(&[
+        "train/wave/s.mp4",
+        "train/wave/m1/act0/0.mp4",
+        "train/wave/b/0.mp4",
+        "train/wave/b/sub/x.mp4",
+        "train/wave/b/sub/y.mp4",
+        "train/clap/m1/act0/0.mp4",
+        "train/clap/m1/act1/deep/0.mp4",
+        "train/point/1.jpg",
+        "train/nod/a.mp4",
+        "train/nod/notes/readme.txt",
+        "train/loose.mp4",
+        "val/wave/m1/act0/0.mp4",
+        "test/wave/c.mp4",
+    ]);
+    let source = DataSource::open(&spec).unwrap();
+    let train = source.split("train").unwrap();
+    let end = "are not used: clips belong in CLASS/ or CLASS/ACTION/";
+    let expected = [
+        format!(
+            "clips in train, train/clap/m1/act0, train/clap/m1/act1/deep, train/point, \
+             train/wave/b/sub and 1 more folder {end}"
+        ),
+        // The folder has no action, so it is no split.
+        format!("clips in val/wave/m1/act0 {end}"),
+    ];
+    assert_eq!(problems(&train), expected);
+    assert_eq!(problems(&source.split("test").unwrap()), [""; 0]);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_search_for_unused_clips_does_not_follow_links_back() {
+    let (_folder, spec) =
+        clips(&["wave/a/0.mp4", "wave/b.mp4", "clap/a/0.mp4", "clap/b.mp4", "clap/c/d/e/f.mp4"]);
+    for (target, link) in [("..", "wave/a/up"), ("..", "clap/c/d/up"), ("..", "clap/c/d/e/up")] {
+        std::os::unix::fs::symlink(target, spec.root.join(link)).unwrap();
+    }
+    let source = DataSource::open(&spec).unwrap();
+    let expected = "clips in clap/c/d/e are not used: clips belong in CLASS/ or CLASS/ACTION/";
+    assert!(problems(&source.split("train").unwrap()).contains(&expected.to_owned()));
+}
+
+#[test]
+fn classes_that_look_like_none_or_like_another_are_named() {
+    let rows = ["wave,left", "Wave,n/a", "NA,right", "NA,None", "wave,left", " w ave ,right"];
+    let line = |(n, row): (usize, &&str)| format!("{n}.mp4,{row},{}\n", ["train", "test"][n / 5]);
+    let table = rows.iter().enumerate().map(line).collect::<String>();
+    let (_folder, spec) = folder(&[("manifest.csv", &format!("path,Gesture,Hand,split\n{table}"))]);
+    let source = DataSource::open(&spec).unwrap();
+    assert_eq!(source.schema().tasks[0].class_names(), ["NA", "Wave", "w ave", "wave"]);
+    let expected = [
+        "Gesture: the class \"NA\" (2 actions) looks like a missing value; leave the cell empty if it is one",
+        "Gesture: \"Wave\", \"w ave\" and \"wave\" are different classes, but differ only in case or white space",
+        "Hand: the class \"None\" (1 action) looks like a missing value; leave the cell empty if it is one",
+        "Hand: the class \"n/a\" (1 action) looks like a missing value; leave the cell empty if it is one",
+    ];
+    let of = |name: &str| -> Vec<String> {
+        let problems = problems(&source.split(name).unwrap());
+        problems.into_iter().filter(|text| !text.contains("no actions of")).collect()
+    };
+    assert_eq!(of("train"), expected);
+    assert_eq!(of("test"), [""; 0]);
+
+    // No cell can be left empty here, so None may be a class.
+    let names = ["None/a.mp4", "None/b.mp4", "wave/a.mp4", "wave/b.mp4", "wa ve/a.mp4"];
+    let (_folder, spec) = clips(&names);
+    let train = DataSource::open(&spec).unwrap().split("train").unwrap();
+    let expected = "class: \"wa ve\" and \"wave\" are different classes, but differ only in case or white space";
+    let mut found = problems(&train);
+    found.retain(|text| !text.contains("no actions of"));
+    assert_eq!(found, [expected]);
 }

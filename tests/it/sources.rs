@@ -81,109 +81,6 @@ fn folders_of_classes_hold_clips_actions_and_folders_of_images() {
     assert_eq!(actions(&source.split("val").unwrap()), [("wave/x", vec![Some(1)])]);
 }
 
-/// The texts of a split's problems.
-fn problems(split: &Split) -> Vec<String> {
-    split.problems.iter().map(ToString::to_string).collect()
-}
-
-#[test]
-fn images_beside_an_actions_videos_are_not_used() {
-    let root = clips(&[
-        "wave/a/0.mp4",
-        "wave/a/1.mp4",
-        "wave/a/thumb.jpg",
-        "wave/b/0.mp4",
-        "wave/b/1.png",
-        "wave/b/2.png",
-        "wave/b/frames/1.png",
-        "wave/c.mp4",
-        "wave/thumb.jpg",
-        "clap/a/1.jpg",
-        "clap/b/left/1.jpg",
-        "clap/b/right/1.jpg",
-        "clap/c/0.mp4",
-        "clap/c/0/1.jpg",
-        "clap/d.mp4",
-    ]);
-    let spec = SourceSpec {
-        partition: Partition { shares: Some("0.8,0.2".parse().unwrap()), ..Partition::default() },
-        ..spec(root.path())
-    };
-    let source = DataSource::open(&spec).unwrap();
-    let splits = ["train", "valid"].map(|name| source.split(name).unwrap());
-    let mut views = Vec::new();
-    for action in splits.iter().flat_map(|split| &split.actions) {
-        views.extend(action.views.iter().map(|view| view.url.as_str()));
-    }
-    views.sort_unstable();
-    let used = [
-        "clap/a",
-        "clap/b/left",
-        "clap/b/right",
-        "clap/c/0.mp4",
-        "clap/d.mp4",
-        "wave/a/0.mp4",
-        "wave/a/1.mp4",
-        "wave/b/0.mp4",
-        "wave/c.mp4",
-    ];
-    assert_eq!(views, used);
-    let mut warnings: Vec<String> = splits.iter().flat_map(problems).collect();
-    warnings.retain(|text| text.contains("not used"));
-    warnings.sort_unstable();
-    let expected = [
-        "action clap/c: 1 folder of images beside its 1 video is not used",
-        "action wave/a: 1 image beside its 2 videos is not used",
-        "action wave/b: 2 images and 1 folder of images beside its 1 video are not used",
-    ];
-    assert_eq!(warnings, expected);
-}
-
-#[test]
-fn clips_in_folders_that_are_not_read_are_named() {
-    let root = clips(&[
-        "train/wave/s.mp4",
-        "train/wave/m1/act0/0.mp4",
-        "train/wave/b/0.mp4",
-        "train/wave/b/sub/x.mp4",
-        "train/wave/b/sub/y.mp4",
-        "train/clap/m1/act0/0.mp4",
-        "train/clap/m1/act1/deep/0.mp4",
-        "train/point/1.jpg",
-        "train/nod/a.mp4",
-        "train/nod/notes/readme.txt",
-        "train/loose.mp4",
-        "val/wave/m1/act0/0.mp4",
-        "test/wave/c.mp4",
-    ]);
-    let source = open(root.path()).unwrap();
-    let train = source.split("train").unwrap();
-    let end = "are not used: clips belong in CLASS/ or CLASS/ACTION/";
-    let expected = [
-        format!(
-            "clips in train, train/clap/m1/act0, train/clap/m1/act1/deep, train/point, \
-             train/wave/b/sub and 1 more folder {end}"
-        ),
-        // The folder has no action, so it is no split.
-        format!("clips in val/wave/m1/act0 {end}"),
-    ];
-    assert_eq!(problems(&train), expected);
-    assert_eq!(problems(&source.split("test").unwrap()), [""; 0]);
-}
-
-#[cfg(unix)]
-#[test]
-fn the_search_for_unused_clips_does_not_follow_links_back() {
-    let root =
-        clips(&["wave/a/0.mp4", "wave/b.mp4", "clap/a/0.mp4", "clap/b.mp4", "clap/c/d/e/f.mp4"]);
-    for (target, link) in [("..", "wave/a/up"), ("..", "clap/c/d/up"), ("..", "clap/c/d/e/up")] {
-        std::os::unix::fs::symlink(target, root.path().join(link)).unwrap();
-    }
-    let source = open(root.path()).unwrap();
-    let expected = "clips in clap/c/d/e are not used: clips belong in CLASS/ or CLASS/ACTION/";
-    assert!(problems(&source.split("train").unwrap()).contains(&expected.to_owned()));
-}
-
 #[test]
 fn a_table_has_any_number_of_views_and_tasks() {
     let root = folder(&[(
@@ -262,6 +159,23 @@ fn lists_have_names_or_numbers_with_a_list_of_classes() {
     fs::write(root.path().join("label_map_k400.txt"), names).unwrap();
     let source = open(root.path()).unwrap();
     assert_eq!(source.schema().tasks[0].class_names(), ["class 1", "class 2", "class 10"]);
+}
+
+#[test]
+fn the_labels_of_all_lists_decide_from_which_number_they_count() {
+    let names = ("classes.txt", "1 ApplyEyeMakeup\n2 Archery\n3 Basketball\n");
+    let classes = |train: &str, val: &str| {
+        let root = folder(&[names, ("train.txt", train), ("val.txt", val)]);
+        open(root.path()).map(|source| source.schema().tasks[0].class_names())
+    };
+    let all = ["ApplyEyeMakeup", "Archery", "Basketball"];
+    assert_eq!(classes("a.mp4 1\nb.mp4 3\n", "c.mp4 2\n").unwrap(), all);
+    // 0 only occurs in the second list.
+    assert_eq!(classes("a.mp4 1\nb.mp4 2\n", "c.mp4 0\n").unwrap(), all);
+    let error = classes("a.mp4 1\nb.mp4 3\n", "c.mp4 0\n").unwrap_err().to_string();
+    let reason = "train.txt, line 2: the label is 3, but classes.txt has 3 classes, which other labels \
+                  number from 0";
+    assert!(error.ends_with(reason), "{error}");
 }
 
 #[test]
@@ -409,7 +323,7 @@ fn classes_missing_from_a_made_split_are_named() {
         let split = source.split(&name).unwrap();
         let missing = split.class_counts(0, classes).iter().filter(|count| **count == 0).count();
         absent += missing;
-        let problems = problems(&split);
+        let problems: Vec<String> = split.problems.iter().map(|p| p.to_string()).collect();
         match missing {
             0 => assert!(problems.is_empty(), "{problems:?}"),
             _ => {
@@ -470,7 +384,7 @@ fn what_is_not_a_data_set_is_refused_in_one_line() {
         ),
         (table("action,class\n1,x\n"), "line 1: no column is called `path`"),
         (table("path,class,Path\na.mp4,x,b\n"), "line 1: the column \"path\" occurs twice"),
-        (table("path,class\na.mp4,x\nb.mp4\n"), "line 3: has 1 cells, but the header has 2"),
+        (table("path,class\na.mp4,x\nb.mp4\n"), "line 3: has 1 cell, but the header has 2"),
         (table("path,class\na.mp4,x\n,y\n"), "line 3: the clip's path is empty"),
         (
             table("path,class,split\na.mp4,x,trian\n"),

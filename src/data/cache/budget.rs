@@ -1,12 +1,14 @@
 //! The limit on the size of all entries, eviction when it is reached, and the reserve of free disk
 //! space.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fs;
+use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::folder::{Folder, Found};
 use super::key::Id;
+use super::warnings::lock;
 
 /// Scans may take at most 1/50 of the time; on a slow disk they are made less often.
 const SCAN_SHARE: u32 = 50;
@@ -56,9 +58,21 @@ pub(super) enum Refusal {
 
 /// Tracks the size of all entries. Other runs write and evict too, so between two scans it is an
 /// estimate.
+///
+/// Threads share it, and `tally` is never locked during file operations, so that only a thread that
+/// needs room waits for another one's scan or eviction. Locks are taken in the order of the fields.
 #[derive(Debug)]
 pub(super) struct SizeBudget {
     limits: Limits,
+    /// Held during a scan.
+    scanning: Mutex<()>,
+    /// Held during an eviction, so that threads do not evict more than they need.
+    evicting: Mutex<()>,
+    tally: Mutex<Tally>,
+}
+
+#[derive(Debug)]
+struct Tally {
     /// Size of the complete entries, bytes.
     bytes: u64,
     /// Size of the entries that this run is writing, bytes.
@@ -70,46 +84,79 @@ pub(super) struct SizeBudget {
     /// Whether the last scan found nothing to evict, so that no further scan is made before it is
     /// due.
     exhausted: bool,
+    /// Number of finished scans.
+    scans: u64,
+    /// During a scan, the entries that this run has written, with their sizes, and removed: the
+    /// scan may or may not have seen them.
+    changes: Option<HashMap<Id, Option<u64>>>,
 }
 
 impl SizeBudget {
     /// Creates a budget and scans the folder.
     pub(super) fn new(folder: &Folder, limits: Limits) -> Self {
-        let mut budget = Self {
-            limits,
+        let tally = Tally {
             bytes: 0,
             in_flight: 0,
             oldest: VecDeque::new(),
             due: Instant::now(),
             exhausted: false,
+            scans: 0,
+            changes: None,
         };
+        let (scanning, evicting) = (Mutex::default(), Mutex::default());
+        let budget = Self { limits, scanning, evicting, tally: Mutex::new(tally) };
         budget.scan(folder);
         budget
     }
 
     /// Returns the size of the entries as far as this run knows, bytes.
     pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+        lock(&self.tally).bytes
     }
 
-    /// Counts all entries again.
-    pub(super) fn scan(&mut self, folder: &Folder) {
+    /// Counts all entries again, or waits for a thread that is doing so.
+    pub(super) fn scan(&self, folder: &Folder) {
+        let before = lock(&self.tally).scans;
+        let turn = lock(&self.scanning);
+        if lock(&self.tally).scans == before {
+            self.scan_now(folder, &turn);
+        }
+    }
+
+    /// Counts all entries again if this is due and no other thread is doing so. Returns whether it
+    /// did.
+    fn scan_if_due(&self, folder: &Folder) -> bool {
+        if Instant::now() < lock(&self.tally).due {
+            return false;
+        }
+        let turn = match self.scanning.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        self.scan_now(folder, &turn);
+        true
+    }
+
+    fn scan_now(&self, folder: &Folder, _turn: &MutexGuard<'_, ()>) {
         let start = Instant::now();
+        lock(&self.tally).changes = Some(HashMap::new());
         let mut found = folder.scan();
         found.sort_unstable_by_key(|entry| (entry.used, entry.id));
-        self.bytes = found.iter().map(|entry| entry.bytes).sum();
-        self.oldest = found.into();
         let rescan = self.limits.rescan;
         let slow = (start.elapsed() * SCAN_SHARE).min(rescan.saturating_mul(MAX_STRETCH));
-        self.due = start + rescan.max(slow);
-        self.exhausted = false;
+        // No thread is between choosing an entry to evict and counting it as removed.
+        let _no_eviction = lock(&self.evicting);
+        let mut tally = lock(&self.tally);
+        tally.replace(found);
+        tally.due = start + rescan.max(slow);
     }
 
     /// Reserves `bytes` for a file to be written; must be followed by [`SizeBudget::settle`]. With
     /// `evict`, entries that are not `pinned` are evicted to make room, the least recently used
     /// first.
     pub(super) fn admit(
-        &mut self,
+        &self,
         folder: &Folder,
         bytes: u64,
         evict: bool,
@@ -119,62 +166,74 @@ impl SizeBudget {
         if bytes > self.limits.max_bytes {
             return Err(Refusal::Full);
         }
-        if Instant::now() >= self.due {
+        let scanned = self.scan_if_due(folder);
+        if self.reserve(folder, bytes, evict, &pinned) {
+            return Ok(());
+        }
+        if !scanned {
+            if lock(&self.tally).exhausted {
+                return Err(Refusal::Full);
+            }
             self.scan(folder);
+            if self.reserve(folder, bytes, evict, &pinned) {
+                return Ok(());
+            }
         }
-        let mut fits = self.free(folder, bytes, evict, &pinned);
-        if !fits && !self.exhausted {
-            self.scan(folder);
-            fits = self.free(folder, bytes, evict, &pinned);
-            self.exhausted = !fits;
-        }
-        if !fits {
-            return Err(Refusal::Full);
-        }
-        self.in_flight += bytes;
-        Ok(())
+        lock(&self.tally).exhausted = true;
+        Err(Refusal::Full)
     }
 
     /// Ends the reservation of an admitted file; `written` says whether writing succeeded.
-    pub(super) fn settle(&mut self, bytes: u64, written: bool) {
-        self.in_flight =
-            self.in_flight.checked_sub(bytes).expect("only admitted files are settled, once each");
+    pub(super) fn settle(&self, id: &Id, bytes: u64, written: bool) {
+        let mut tally = lock(&self.tally);
+        tally.in_flight =
+            tally.in_flight.checked_sub(bytes).expect("only admitted files are settled, once each");
         if written {
-            self.bytes += bytes;
+            tally.bytes += bytes;
+            tally.record(id, Some(bytes));
         }
     }
 
     /// Subtracts the size of an entry that was removed.
-    pub(super) fn forget(&mut self, bytes: u64) {
+    pub(super) fn forget(&self, id: &Id, bytes: u64) {
+        let mut tally = lock(&self.tally);
         // Saturating: another run's entry may not have been counted yet.
-        self.bytes = self.bytes.saturating_sub(bytes);
+        tally.bytes = tally.bytes.saturating_sub(bytes);
+        tally.record(id, None);
     }
 
-    fn fits(&self, bytes: u64) -> bool {
-        self.bytes.saturating_add(self.in_flight).saturating_add(bytes) <= self.limits.max_bytes
-    }
-
-    /// Evicts entries until `bytes` fit. Returns whether they fit.
-    fn free(
-        &mut self,
+    /// Reserves `bytes`, for which entries are evicted if necessary. Returns whether they fit.
+    fn reserve(
+        &self,
         folder: &Folder,
         bytes: u64,
         evict: bool,
         pinned: &impl Fn(&Id) -> bool,
     ) -> bool {
-        while !self.fits(bytes) {
-            if !evict {
-                return false;
-            }
-            let Some(entry) = self.oldest.pop_front() else { return false };
+        let max = self.limits.max_bytes;
+        if lock(&self.tally).reserve(bytes, max) {
+            return true;
+        }
+        if !evict {
+            return false;
+        }
+        let _turn = lock(&self.evicting);
+        loop {
+            let oldest = {
+                let mut tally = lock(&self.tally);
+                if tally.reserve(bytes, max) {
+                    return true;
+                }
+                tally.oldest.pop_front()
+            };
+            let Some(entry) = oldest else { return false };
             if !pinned(&entry.id) {
                 self.evict(folder, &entry);
             }
         }
-        true
     }
 
-    fn evict(&mut self, folder: &Folder, entry: &Found) {
+    fn evict(&self, folder: &Folder, entry: &Found) {
         let path = folder.entry(&entry.id);
         let used = fs::metadata(&path).and_then(|about| about.modified());
         // Another run has used it since the scan, so it is no longer the oldest.
@@ -185,7 +244,7 @@ impl SizeBudget {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 log::debug!("{}: {error}", path.display());
             }
-            _ => self.forget(entry.bytes),
+            _ => self.forget(&entry.id, entry.bytes),
         }
     }
 
@@ -201,7 +260,102 @@ impl SizeBudget {
         let share = (disk.total_space() as f64 * self.limits.min_free_share) as u64;
         let reserve = self.limits.min_free.max(share);
         let free = disk.available_space();
-        let wanted = bytes.saturating_add(self.in_flight).saturating_add(reserve);
+        let in_flight = lock(&self.tally).in_flight;
+        let wanted = bytes.saturating_add(in_flight).saturating_add(reserve);
         if free < wanted { Err(Refusal::LowDisk { free, reserve }) } else { Ok(()) }
+    }
+}
+
+impl Tally {
+    /// Reserves `bytes` if they fit. Returns whether they do.
+    fn reserve(&mut self, bytes: u64, max_bytes: u64) -> bool {
+        let fits = self.bytes.saturating_add(self.in_flight).saturating_add(bytes) <= max_bytes;
+        if fits {
+            self.in_flight += bytes;
+        }
+        fits
+    }
+
+    fn record(&mut self, id: &Id, bytes: Option<u64>) {
+        if let Some(changes) = &mut self.changes {
+            changes.insert(*id, bytes);
+        }
+    }
+
+    /// Ends a scan that found these entries, oldest first.
+    fn replace(&mut self, mut found: Vec<Found>) {
+        let changes = self.changes.take().expect("a scan has begun, and only one at a time");
+        found.retain(|entry| !changes.contains_key(&entry.id));
+        let written: u64 = changes.values().flatten().sum();
+        self.bytes = found.iter().map(|entry| entry.bytes).sum::<u64>() + written;
+        self.oldest = found.into();
+        self.exhausted = false;
+        self.scans += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENTRY: u64 = 100;
+
+    fn limits() -> Limits {
+        let rescan = Duration::from_secs(3600);
+        Limits { max_bytes: 4 * ENTRY, min_free: 0, min_free_share: 0.0, rescan }
+    }
+
+    fn store(folder: &Folder, id: Id) {
+        let path = folder.entry(&id);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, [0_u8; ENTRY as usize]).unwrap();
+    }
+
+    #[test]
+    fn what_happens_during_a_scan_is_counted_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let ids = [1, 2, 3, 4, 5].map(|n| Id([n; 16]));
+        ids[..2].iter().for_each(|id| store(&folder, *id));
+        let budget = SizeBudget::new(&folder, limits());
+        assert_eq!(budget.bytes(), 2 * ENTRY);
+        for seen in [false, true] {
+            // A scan is under way; it has not seen the changes, or it has.
+            let before = folder.scan();
+            lock(&budget.tally).changes = Some(HashMap::new());
+            let new = if seen { ids[3] } else { ids[2] };
+            let gone = if seen { ids[1] } else { ids[0] };
+            let _scanning = lock(&budget.scanning);
+            budget.admit(&folder, ENTRY, true, |_| true).unwrap();
+            store(&folder, new);
+            budget.settle(&new, ENTRY, true);
+            fs::remove_file(folder.entry(&gone)).unwrap();
+            budget.forget(&gone, ENTRY);
+            assert_eq!(budget.bytes(), 2 * ENTRY);
+            let found = if seen { folder.scan() } else { before };
+            lock(&budget.tally).replace(found);
+            assert_eq!(budget.bytes(), 2 * ENTRY, "seen: {seen}");
+        }
+        // Afterwards, the limit is exact.
+        for id in [ids[0], ids[1]] {
+            budget.admit(&folder, ENTRY, true, |_| true).unwrap();
+            store(&folder, id);
+            budget.settle(&id, ENTRY, true);
+        }
+        assert_eq!(budget.admit(&folder, ENTRY, true, |_| true), Err(Refusal::Full));
+        assert_eq!(budget.bytes(), 4 * ENTRY);
+    }
+
+    #[test]
+    fn writers_do_not_wait_for_a_scan_that_is_due() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let rescan = Duration::ZERO;
+        let budget = SizeBudget::new(&folder, Limits { rescan, ..limits() });
+        // Another thread's scan does not end.
+        let _scanning = lock(&budget.scanning);
+        budget.admit(&folder, ENTRY, true, |_| false).unwrap();
+        budget.settle(&Id([1; 16]), ENTRY, true);
+        assert_eq!(budget.bytes(), ENTRY);
     }
 }

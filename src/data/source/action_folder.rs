@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::super::error::DataError;
+use super::super::folder::is_folder;
 use super::super::video::{has_clip_extension, has_image_extension};
-use super::folders::{entries, is_folder};
+use super::folders::entries;
 
 /// What lies directly in a folder, each in natural order.
 #[derive(Debug, Default)]

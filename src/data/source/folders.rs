@@ -2,10 +2,9 @@
 //! views.
 
 use std::path::{Path, PathBuf};
-use std::{fs, io};
 
 use super::super::error::DataError;
-use super::super::folder;
+use super::super::folder::{self, is_folder, unreadable};
 use super::super::problem::{Problem, ProblemKind};
 use super::super::split::View;
 use super::super::video::has_image_extension;
@@ -151,30 +150,9 @@ pub(super) fn subfolders(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
     inside.into_iter().filter_map(|path| tested(path).transpose()).collect()
 }
 
-/// Returns whether `path` is a folder; a dangling link is not one.
-///
-/// # Errors
-/// The path cannot be examined, for example if it is below a folder without search permission.
-pub(super) fn is_folder(path: &Path) -> Result<bool, DataError> {
-    match fs::metadata(path) {
-        Ok(about) => Ok(about.is_dir()),
-        Err(error) if is_absent(&error) => Ok(false),
-        Err(error) => Err(unreadable(path, &error)),
-    }
-}
-
-/// Checks whether an error means that there is no such file or folder.
-fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
 /// Lists a folder.
 pub(super) fn entries(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
     folder::entries(dir).map_err(|error| unreadable(dir, &error))
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> DataError {
-    DataError::Layout { path: path.to_owned(), reason: format!("cannot be read: {error}") }
 }
 
 fn file_name(path: &Path) -> String {
@@ -184,6 +162,8 @@ fn file_name(path: &Path) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[cfg(unix)]

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::super::annotations::ANNOTATIONS;
 use super::super::error::DataError;
+use super::super::folder::is_folder;
 use super::super::layout;
-use super::folders::{ClassFolders, is_folder, subfolders};
+use super::folders::{ClassFolders, subfolders};
 use super::table::TableFile;
 use crate::options::choices;
 use crate::schema::{Schema, SplitSpec};
@@ -82,16 +83,17 @@ pub(super) fn recognise(
         return Err(DataError::NoRoot { root: root.to_owned() });
     }
     let may_be = |format| forced.is_none_or(|forced| forced == format);
-    let is_soccernet = || {
-        let found = layout::find_splits(root, schema);
-        found.is_ok_and(|splits| splits.iter().any(|split| split.dir.join(ANNOTATIONS).is_file()))
+    let split_folders = match may_be(Format::SoccerNet) && root.is_dir() {
+        true => layout::split_folders(root, schema)?,
+        false => Vec::new(),
     };
+    let is_soccernet = split_folders.iter().any(|split| split.dir.join(ANNOTATIONS).is_file());
     let is_one_split =
-        may_be(Format::SoccerNet) && !is_soccernet() && root.join(ANNOTATIONS).is_file();
+        may_be(Format::SoccerNet) && !is_soccernet && root.join(ANNOTATIONS).is_file();
     if is_one_split && forced.is_some() {
         return Err(DataError::OneSplit { root: root.to_owned() });
     }
-    if forced == Some(Format::SoccerNet) || (may_be(Format::SoccerNet) && is_soccernet()) {
+    if forced == Some(Format::SoccerNet) || is_soccernet {
         return Ok(Found::SoccerNet);
     }
     if may_be(Format::Manifest) || may_be(Format::List) {
@@ -118,7 +120,7 @@ pub(super) fn recognise(
         }
     }
     // A split folder without annotations or clips is most likely an incomplete SoccerNet data set.
-    if forced.is_none() && layout::find_splits(root, schema).is_ok() {
+    if forced.is_none() && !split_folders.is_empty() {
         return Ok(Found::SoccerNet);
     }
     let reason = match forced {

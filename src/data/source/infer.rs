@@ -5,17 +5,26 @@ use std::path::Path;
 
 use super::super::error::DataError;
 use super::super::natural::natural_key;
+use super::class_values::doubtful;
 use super::format::usual_splits;
-use super::listed::Listed;
+use super::listed::{Listed, OfSplit};
 use crate::schema::{Schema, SplitSpec};
 use crate::units::plural;
 
 /// Maximum number of classes of a task; a field with more values contains names, times or remarks.
 const MOST_CLASSES: usize = 1000;
 
-/// Returns a schema with a task for each field that looks like one, and a note about every field.
-/// Classes are in natural order. With `are_classes`, the fields are known to be classes and need
-/// not look like tasks.
+/// A schema that was inferred.
+pub(super) struct Inferred {
+    pub schema: Schema,
+    /// A note about every field.
+    pub notes: Vec<String>,
+    /// Classes that were most likely not meant as such.
+    pub problems: Vec<OfSplit>,
+}
+
+/// Infers a schema with a task for each field that looks like one. Classes are in natural order.
+/// With `are_classes`, the fields are known to be classes and need not look like tasks.
 ///
 /// # Errors
 /// No field is a task with at least two classes, or each class has only one action.
@@ -24,7 +33,7 @@ pub(super) fn infer(
     fields: &[String],
     are_classes: bool,
     actions: &[Listed],
-) -> Result<(Schema, Vec<String>), DataError> {
+) -> Result<Inferred, DataError> {
     let fail = |reason: String| DataError::Layout { path: root.to_owned(), reason };
     let mut tasks = Vec::new();
     let mut notes = Vec::new();
@@ -60,14 +69,16 @@ pub(super) fn infer(
         let reasons = if reasons.is_empty() { "there is none".to_owned() } else { reasons };
         return Err(DataError::NoClasses { path: root.to_owned(), reasons });
     }
+    let mut problems = Vec::new();
     for (field, classes) in &tasks {
+        problems.extend(doubtful(field, classes, !are_classes, actions));
         let names = classes.iter().take(8).map(String::as_str).collect::<Vec<_>>().join(", ");
         let more = if classes.len() > 8 { ", …" } else { "" };
         notes.push(format!("task {field:?}: {} classes ({names}{more})", classes.len()));
     }
     let name = root.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let schema = Schema::of_fields(&name, &splits(actions), tasks, "the inferred schema")?;
-    Ok((schema, notes))
+    Ok(Inferred { schema, notes, problems })
 }
 
 /// Returns a class of the largest split if each class has only one action there: SoccerNet's action

@@ -1,52 +1,100 @@
 //! Lists with a path and a label per line, like those of Kinetics and other data sets.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::super::error::DataError;
 use super::super::split::View;
 use super::super::video::{has_clip_extension, resolve_clip};
+use super::class_names::ClassNames;
 use super::folders::CLASS;
 use super::listed::{Listed, ids};
 use super::table::TableFile;
 use crate::schema::Fields;
-use crate::text;
 
-/// Returns the actions of a list, in the order of its lines, each with one clip. Numeric labels are
-/// replaced by names from a class list in the same folder, if there is one.
+/// Returns the actions of the lists of a data set, in the order of their lines, each with one clip.
+/// Numeric labels are replaced by names from a class list in the lists' folder, if there is one.
 ///
 /// # Errors
 /// A line is invalid; the error says which one and why.
-pub(super) fn read(file: &TableFile, root: &Path) -> Result<Vec<Listed>, DataError> {
-    let names = class_names(&file.folder())?;
+pub(super) fn read(files: &[TableFile], root: &Path) -> Result<Vec<Listed>, DataError> {
+    let parsed: Vec<Vec<Line<'_>>> = files.iter().map(lines).collect::<Result<_, _>>()?;
+    let mut names: HashMap<PathBuf, Option<ClassNames>> = HashMap::new();
+    for (file, lines) in files.iter().zip(&parsed) {
+        let folder = file.folder();
+        if !names.contains_key(&folder) {
+            names.insert(folder.clone(), ClassNames::find(&folder)?);
+        }
+        // The labels of all lists decide together from which number they count.
+        if let Some(Some(names)) = names.get_mut(&folder) {
+            lines.iter().filter_map(Line::number).for_each(|label| names.expect(label));
+        }
+    }
+    let mut actions = Vec::new();
+    for (file, lines) in files.iter().zip(parsed) {
+        actions.extend(of_lines(file, &lines, names[&file.folder()].as_ref(), root)?);
+    }
+    Ok(actions)
+}
+
+/// A line with a path and a label.
+struct Line<'a> {
+    /// Number of the line, counted from 1.
+    number: usize,
+    path: &'a str,
+    label: &'a str,
+}
+
+impl Line<'_> {
+    /// Returns the label if it is a number.
+    fn number(&self) -> Option<usize> {
+        self.label.parse().ok()
+    }
+}
+
+/// Returns the lines of a list, without empty ones and remarks.
+fn lines(file: &TableFile) -> Result<Vec<Line<'_>>, DataError> {
+    let mut found = Vec::new();
+    let all = (1..).zip(file.text.lines().map(str::trim));
+    for (number, text) in all.filter(|(_, text)| !text.is_empty() && !text.starts_with('#')) {
+        let Some((path, label)) = path_and_label(text, file.is_table()) else {
+            let reason = format!("{text:?} has only a path or a label, but needs both");
+            return Err(file.error(number, reason));
+        };
+        if found.is_empty() && file.is_table() && is_title(label) {
+            let reason = "its first line looks like a header, but no column is called path, clip, video or \
+                          file: rename the column with the paths to one of these";
+            return Err(file.error(number, reason));
+        }
+        found.push(Line { number, path, label });
+    }
+    if found.is_empty() {
+        return Err(file.error(1, "there is no line with a path and a label"));
+    }
+    Ok(found)
+}
+
+/// Returns the actions of one list.
+fn of_lines(
+    file: &TableFile,
+    lines: &[Line<'_>],
+    names: Option<&ClassNames>,
+    root: &Path,
+) -> Result<Vec<Listed>, DataError> {
     let mut base: Option<PathBuf> = None;
     let mut seen = HashSet::new();
     let (mut actions, mut paths) = (Vec::new(), Vec::new());
-    let lines = (1..).zip(file.text.lines().map(str::trim));
-    for (line, text) in lines.filter(|(_, text)| !text.is_empty() && !text.starts_with('#')) {
-        let Some((path, label)) = path_and_label(text, file.is_table()) else {
-            return Err(
-                file.error(line, format!("{text:?} has only a path or a label, but needs both"))
-            );
-        };
-        if actions.is_empty() && file.is_table() && is_title(label) {
-            let reason = "its first line looks like a header, but no column is called path, clip, video or \
-                          file: rename the column with the paths to one of these";
-            return Err(file.error(line, reason));
-        }
-        let base = base.get_or_insert_with(|| base_of(file, path));
-        let path = frames_path(base, path).unwrap_or(path);
-        let class = match (&names, label.parse::<usize>()) {
-            (Some(names), Ok(index)) => names.get(index).cloned().ok_or_else(|| {
-                file.error(
-                    line,
-                    format!("the label is {index}, but there are only {} classes", names.len()),
-                )
-            })?,
-            _ => label.to_owned(),
+    for line in lines {
+        let base = base.get_or_insert_with(|| base_of(file, line.path));
+        let path = frames_path(base, line.path).unwrap_or(line.path);
+        let class = match (names, line.number()) {
+            (Some(names), Some(label)) => {
+                names.name(label).map_err(|reason| file.error(line.number, reason))?
+            }
+            _ => line.label.to_owned(),
         };
         if !seen.insert(path.to_owned()) {
-            return Err(file.error(line, format!("{path} occurs twice")));
+            return Err(file.error(line.number, format!("{path} occurs twice")));
         }
         paths.push(path.to_owned());
         actions.push(Listed {
@@ -58,9 +106,6 @@ pub(super) fn read(file: &TableFile, root: &Path) -> Result<Vec<Listed>, DataErr
     }
     for (action, id) in actions.iter_mut().zip(ids(&paths)) {
         action.id = id;
-    }
-    if actions.is_empty() {
-        return Err(file.error(1, "there is no line with a path and a label"));
     }
     Ok(actions)
 }
@@ -118,25 +163,6 @@ fn frames_path<'a>(base: &Path, path: &'a str) -> Option<&'a str> {
     let (folder, frames) = path.rsplit_once(char::is_whitespace)?;
     let is_count = frames.bytes().all(|byte| byte.is_ascii_digit());
     (is_count && base.join(folder).is_dir()).then_some(folder)
-}
-
-/// Returns the classes in `classes.txt` or `label_map*.txt` of a folder, one per line.
-fn class_names(folder: &Path) -> Result<Option<Vec<String>>, DataError> {
-    let is_map = |name: &str| {
-        name == "classes.txt" || (name.starts_with("label_map") && name.ends_with(".txt"))
-    };
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut paths: Vec<PathBuf> = entries
-        .filter(|entry| is_map(&entry.file_name().to_string_lossy()))
-        .map(|entry| entry.path())
-        .collect();
-    paths.sort();
-    let Some(path) = paths.first() else { return Ok(None) };
-    let fail = |reason: String| DataError::Layout { path: path.clone(), reason };
-    let bytes = std::fs::read(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
-    let text = text::decode(&bytes).map_err(|error| fail(error.to_string()))?.text;
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    Ok(Some(lines.map(str::to_owned).collect()))
 }
 
 #[cfg(test)]

@@ -23,6 +23,9 @@ pub(super) struct Listed {
     pub contradicting: bool,
 }
 
+/// A problem that concerns no single action, with the split that reports it.
+pub(super) type OfSplit = (Option<String>, Problem);
+
 impl Listed {
     pub(super) fn new(id: String) -> Self {
         Self {

@@ -11,6 +11,7 @@ use super::super::split::View;
 use super::listed::{Listed, ids};
 use super::table::{PATH, TableFile};
 use crate::schema::SplitSpec;
+use crate::units::plural;
 
 /// Indices of the columns of a table.
 struct Columns {
@@ -100,8 +101,10 @@ pub(super) fn read(
         let is_new = actions.len() > known;
         let action = &mut actions[position];
         if action.listed.split != split {
-            let names = [&action.listed.split, &split].map(|s| s.clone().unwrap_or_default());
-            let [before, here] = names;
+            let name = |split: &Option<String>| {
+                split.clone().expect("only lines of a table that names splits differ in theirs")
+            };
+            let [before, here] = [&action.listed.split, &split].map(name);
             return Err(file.error(
                 line,
                 format!("action {id} is in {here} here and in {before} in line {}", action.line),
@@ -227,7 +230,7 @@ fn broken(file: &TableFile, error: &csv::Error) -> DataError {
     let line = error.position().map_or(1, |at| usize::try_from(at.line()).unwrap_or(1));
     let reason = match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            format!("has {len} cells, but the header has {expected_len}")
+            format!("has {}, but the header has {expected_len}", plural(*len, "cell"))
         }
         _ => error.to_string(),
     };

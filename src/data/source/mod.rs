@@ -4,6 +4,8 @@
 //! later stages do not depend on the format. Splits that a data set lacks are made.
 
 mod action_folder;
+mod class_names;
+mod class_values;
 mod folders;
 mod format;
 mod infer;
@@ -18,13 +20,12 @@ use std::path::{Path, PathBuf};
 
 use super::annotations::{self, ANNOTATIONS};
 use super::error::DataError;
-use super::layout;
-use super::problem::Problem;
+use super::layout::{self, SplitDir};
 use super::split::Split;
 use crate::schema::{Schema, SplitSpec};
 pub use format::Format;
 use format::{Found, recognise, usual_splits};
-use listed::Listed;
+use listed::{Listed, OfSplit};
 use made::MadeSplits;
 pub use partition::{Fold, Partition, Shares};
 
@@ -52,10 +53,12 @@ pub struct DataSource {
     schema: Schema,
     /// The tables or lists of the data set.
     files: Vec<PathBuf>,
+    /// The split folders in SoccerNet's layout.
+    folders: Vec<SplitDir>,
     /// The actions; empty in SoccerNet's layout, whose actions are read split by split.
     listed: Vec<Listed>,
-    /// Problems that concern no single action, each with the split that reports it.
-    problems: Vec<(Option<String>, Problem)>,
+    /// Problems that concern no single action.
+    problems: Vec<OfSplit>,
     made: MadeSplits,
     /// Whether the user requested the splits, as shares or as a fold.
     requested: bool,
@@ -79,14 +82,22 @@ impl DataSource {
         let found = recognise(root, spec.format, &known, &splits)?;
         let dir = if root.is_file() { root.parent().unwrap_or(Path::new("")) } else { root };
         let (format, files) = (found.format(), found.files());
-        let Contents { fields, listed, problems } = read(found, dir, &splits)?;
+        let Contents { fields, listed, mut problems } = read(found, dir, &splits)?;
         let (schema, notes) = match &spec.schema {
             _ if format == Format::SoccerNet => (known, Vec::new()),
             Some(schema) => {
                 check_fields(root, schema, &fields)?;
                 (schema.clone(), Vec::new())
             }
-            None => infer::infer(root, &fields, format != Format::Manifest, &listed)?,
+            None => {
+                let inferred = infer::infer(root, &fields, format != Format::Manifest, &listed)?;
+                problems.extend(inferred.problems);
+                (inferred.schema, inferred.notes)
+            }
+        };
+        let folders = match format {
+            Format::SoccerNet => layout::split_folders(root, &schema)?,
+            _ => Vec::new(),
         };
         let source = Self {
             root: root.clone(),
@@ -94,6 +105,7 @@ impl DataSource {
             format,
             schema,
             files,
+            folders,
             listed,
             problems,
             made: MadeSplits::default(),
@@ -155,11 +167,12 @@ impl DataSource {
 
     /// Returns the files that list the actions.
     pub(crate) fn files(&self) -> Vec<PathBuf> {
-        let splits = match self.format {
-            Format::SoccerNet => layout::find_splits(&self.root, &self.schema).unwrap_or_default(),
-            _ => return self.files.clone(),
-        };
-        splits.into_iter().map(|split| split.dir.join(ANNOTATIONS)).collect()
+        match self.format {
+            Format::SoccerNet => {
+                self.folders.iter().map(|split| split.dir.join(ANNOTATIONS)).collect()
+            }
+            _ => self.files.clone(),
+        }
     }
 
     /// Returns the schema, which defines the meaning of the annotations.
@@ -206,11 +219,8 @@ impl DataSource {
 
     /// Returns the folder or file of a split, for messages.
     fn place(&self, name: &str) -> PathBuf {
-        let found = layout::find_split(&self.root, name, &self.schema);
-        match (self.format, found) {
-            (Format::SoccerNet, Ok(found)) => found.dir,
-            _ => self.root.clone(),
-        }
+        let found = self.folders.iter().find(|split| split.name == name);
+        found.map_or_else(|| self.root.clone(), |split| split.dir.clone())
     }
 
     fn spec(&self, name: &str) -> Result<&SplitSpec, DataError> {
@@ -223,8 +233,7 @@ impl DataSource {
     /// Returns the names of the data set's own splits.
     fn listed_splits(&self) -> Vec<String> {
         if self.format == Format::SoccerNet {
-            let found = layout::find_splits(&self.root, &self.schema).unwrap_or_default();
-            return found.into_iter().map(|split| split.name).collect();
+            return self.folders.iter().map(|split| split.name.clone()).collect();
         }
         let has = |split: &&SplitSpec| {
             self.listed.iter().any(|action| action.split.as_ref() == Some(&split.name))
@@ -264,8 +273,8 @@ impl DataSource {
 struct Contents {
     fields: Vec<String>,
     listed: Vec<Listed>,
-    /// Problems that concern no single action, with their splits.
-    problems: Vec<(Option<String>, Problem)>,
+    /// Problems that concern no single action.
+    problems: Vec<OfSplit>,
 }
 
 /// Reads the fields and actions of a recognised data set.
@@ -290,9 +299,7 @@ fn read(found: Found, dir: &Path, splits: &[SplitSpec]) -> Result<Contents, Data
             manifest::fields(&files)?
         }
         Found::Lists(files) => {
-            for file in &files {
-                all.extend(list::read(file, dir)?);
-            }
+            all.extend(list::read(&files, dir)?);
             class()
         }
     };
