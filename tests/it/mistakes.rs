@@ -130,3 +130,28 @@ fn freezing_is_not_compared_with_itself() {
     assert!(error.contains("both runs would be the same"), "{error}");
     assert!(!save.exists());
 }
+
+#[test]
+fn what_a_run_does_not_use_is_said_at_its_start() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let mut files = vec!["wave/deep/act/0.mp4".to_owned()];
+    for class in ["wave", "clap"] {
+        files.extend((0..12).map(|n| format!("{class}/{n}/0.mp4")));
+        files.extend((0..12).map(|n| format!("{class}/{n}/thumb.jpg")));
+    }
+    for file in files {
+        let path = data.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
+    // The clips are empty, so the run ends when it reads them.
+    let output =
+        train(&data, &folder.path().join("run"), &["--split", "0.8,0.2"]).output().unwrap();
+    let shown = text(&output.stderr);
+    assert!(!output.status.success(), "{shown}");
+    let beside = " split: action clap/0: 1 image beside its 1 video is not used";
+    assert!(shown.contains(beside), "{shown}");
+    assert!(shown.contains(" more warnings: images beside videos"), "{shown}");
+    assert!(shown.contains("train split: clips in wave/deep/act are not used"), "{shown}");
+}
