@@ -165,7 +165,9 @@ pub(crate) fn cube_device(device: &Device) -> Option<CubeDevice> {
 fn why_unknown(name: &str) -> &'static str {
     match name {
         "mps" => "unknown device; PyTorch's mps is metal here",
-        _ => "unknown device; use auto, gpu, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]",
+        _ => {
+            "unknown device; use auto, gpu, cpu, wgpu[:N|:cpu], vulkan, metal, dx12 or cuda[:N]; for training also all, or several with commas"
+        }
     }
 }
 

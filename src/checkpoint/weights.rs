@@ -71,7 +71,7 @@ fn described(
     })?;
     if info.format_version > FORMAT_VERSION {
         return Err(refuse(format!(
-            "it has format {}, polyview {} reads formats up to {FORMAT_VERSION}",
+            "it has format {}, but polyview {} reads formats up to {FORMAT_VERSION}",
             info.format_version,
             env!("CARGO_PKG_VERSION")
         )));

@@ -294,7 +294,7 @@ mod tests {
             ),
             (
                 data(DataError::NothingToDivide { root: "data".into() }),
-                "data: has the splits train and valid, so that there is nothing to divide; leave --split \
+                "data: has the splits train and valid, so there is nothing to divide; leave --split \
                  out, or give --fold, which makes new ones from them",
             ),
             (
@@ -303,7 +303,7 @@ mod tests {
             ),
             (
                 data(DataError::HasTest { root: "data".into() }),
-                "data: has a test split, so that only train and valid can be made; give --split two shares",
+                "data: has a test split, so only train and valid can be made; give --split two shares",
             ),
             (
                 TrainError::Data(DatasetError::Worker),

@@ -14,7 +14,7 @@ pub(super) struct AveragingArgs {
     /// Windows, evenly spread over each clip; more than one needs --window dense or segments
     #[arg(long, value_name = "N", value_parser = between(1, 1000), default_value_t = 1)]
     test_clips: usize,
-    /// 1: the middle of each frame; 3: also its start and end, where it is longer than the input
+    /// 1: the middle of each frame; 3: also both ends of the axis that is longer than the input's
     #[arg(long, value_name = "1|3", value_parser = crops, default_value_t = 1)]
     test_crops: usize,
     /// Also predict each clip flipped horizontally
@@ -36,8 +36,8 @@ impl AveragingArgs {
         let clips = self.test_clips;
         if clips > 1 && !window.varies() {
             let reason = format!(
-                "the window {window} has a fixed place in a clip: add --window dense or segments, \
-                 which are spread over all of it"
+                "the window {window} has a fixed position in the clip: use --window dense or segments, \
+                 which can be placed anywhere in it"
             );
             return Err(OptionError::new("test-clips", clips, reason).into());
         }

@@ -92,7 +92,7 @@ fn text(table: &RunTable) -> String {
         parts.push(format!("\n{}", table.notes.join("\n")));
     }
     if !table.differences.is_empty() {
-        parts.push(format!("\ndifferences to {}", table.runs[0].name));
+        parts.push(format!("\ndifferences from {}", table.runs[0].name));
         parts.push(differences(table, &tasks).to_string());
         parts.push(
             "* the 95 % interval excludes 0 (paired bootstrap over the actions of both runs, at least 5)"
@@ -119,7 +119,7 @@ fn text(table: &RunTable) -> String {
         parts.push("\nover seeds and folds: runs whose other options are equal".to_owned());
         parts.push(means(table, &tasks).to_string());
         parts.push(format!(
-            "mean ± standard error; difference: in score to {}, over pairs of\nruns with the same seed and fold, on the tasks and actions that both have",
+            "mean ± standard error; difference: in score from {}, over pairs of\nruns with the same seed and fold, on the tasks and actions that both have",
             reference.name
         ));
     }

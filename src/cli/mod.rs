@@ -92,19 +92,19 @@ enum Command {
     Evaluate(Box<evaluate::EvaluateArgs>),
     /// Compare runs: results, options that differ, differences with their intervals
     Compare(compare::CompareArgs),
-    /// Classify one action from its clips
+    /// Classify actions from their clips
     #[command(override_usage = "polyview predict --checkpoint <FILE> [OPTIONS] <CLIP>...")]
     Predict(Box<predict::PredictArgs>),
     /// Serve a trained network on this machine, as a page and an API that takes clips
     #[command(override_usage = "polyview serve --checkpoint <FILE> [OPTIONS]")]
     Serve(Box<serve::ServeArgs>),
-    /// Export a checkpoint's weights for other programs
+    /// Export a checkpoint's weights, or a page that runs the model in a browser
     Export(export::ExportArgs),
     /// Time training steps, and each convolution in them
     Bench(bench::BenchArgs),
     /// List the devices this binary can use
     Devices(devices::DevicesArgs),
-    /// Check this machine and each device; prints what a bug report needs
+    /// Check this machine and each device, and print what a bug report needs
     #[command(
         after_help = "Exit status 1 if the devices cannot be listed, or one cannot be tested \
                             or computes wrong numbers."

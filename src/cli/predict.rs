@@ -34,7 +34,7 @@ pub(super) struct PredictArgs {
     /// The clips of one action; or folders of clips, each an action; or a folder of such folders
     #[arg(required = true, value_name = "CLIP")]
     clips: Vec<PathBuf>,
-    /// Treat each clip as an action of its own, in whichever folder it is
+    /// Treat each clip as a separate action, whatever folder it is in
     #[arg(long)]
     each: bool,
     /// Also draw which moments and regions of each view support the predicted classes (PNG)

@@ -230,11 +230,9 @@ fn summary(sweep: &Sweep, results: &[RunResult]) -> String {
         Scored::Common(tasks) => {
             format!("\nscore: over {} only, as not all runs have the other tasks", tasks.join(", "))
         }
-        Scored::Own => {
-            "\nin the file's order: the runs have no task in common, so that their scores \
+        Scored::Own => "\nin the file's order: the runs have no task in common, so their scores \
                         cannot be compared"
-                .to_owned()
-        }
+            .to_owned(),
     };
     format!(
         "score and each task's balanced accuracy in the epoch with the best score{means}{over}\n\n\

@@ -49,7 +49,7 @@ pub(super) struct SynthArgs {
     #[arg(long, value_name = "PX", value_parser = between(32, 4096))]
     #[arg(default_value_t = SynthOptions::default().height)]
     height: usize,
-    /// Noise of each pixel, ± levels of 255
+    /// Noise added to each pixel, up to ± N of 255 levels
     #[arg(long, value_name = "N", value_parser = within::<u8>(1, 255))]
     #[arg(default_value_t = SynthOptions::default().noise)]
     noise: u8,

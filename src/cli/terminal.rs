@@ -281,7 +281,7 @@ impl Terminal {
                 write!(text, ", rank {rank} ({host}) computes {more:.0} % longer than the mean");
         }
         if record.train.left_out > 0 {
-            let _ = write!(text, ", {} left out", plural(record.train.left_out, "step"));
+            let _ = write!(text, ", {} skipped", plural(record.train.left_out, "step"));
         }
         let left = self.epochs.saturating_sub(record.epoch);
         if left > 0 {

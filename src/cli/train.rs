@@ -26,7 +26,7 @@ choices! {
     Progress {
         /// Bars and lines on stderr.
         Bar = "bar",
-        /// One JSON object per event on stdout, nothing but warnings on stderr.
+        /// One JSON object per event on stdout, logs on stderr.
         Json = "json",
     }
 }

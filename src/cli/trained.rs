@@ -46,10 +46,10 @@ pub(super) struct TrainedArgs {
     /// Print probabilities as the network computes them, without the validation split's calibration
     #[arg(long)]
     pub uncalibrated: bool,
-    /// Predict by thresholds per class, fitted on the validation split for balanced accuracy
+    /// Apply per-class thresholds, fitted on the validation split to maximise balanced accuracy
     #[arg(long, conflicts_with = "uncalibrated")]
     pub class_thresholds: bool,
-    /// Leave a task undecided where the most probable class has a smaller probability
+    /// Leave a task undecided if the probability of its most probable class is below P
     #[arg(long, value_name = "P", value_parser = unit)]
     pub min_confidence: Option<f64>,
     #[command(flatten)]

@@ -211,8 +211,8 @@ pub fn left_out_advice(left_out: usize, steps: usize, loss_scale: f64) -> Option
     let most = if left_out == steps { "all".to_owned() } else { format!("{left_out} of") };
     (2 * left_out > steps).then(|| {
         format!(
-            "{most} {steps} steps were left out, with gradients beyond the range of f16; the loss \
-             scale is {loss_scale} now: if this continues, use --precision f32 or a lower --lr (in two \
+            "{most} {steps} steps were skipped because gradients overflowed f16; the loss \
+             scale is now {loss_scale}: if this continues, use --precision f32 or a lower --lr (in two \
              phases: --backbone-lr)"
         )
     })

@@ -25,7 +25,7 @@ pub struct BalanceConfig {
     /// Draw rare classes more often.
     #[arg(long, default_value_t = true, help = "Draw each action once per epoch")]
     pub use_class_balanced_sampler: bool,
-    /// Maximum draws of a rare class per occurrence
+    /// Largest factor by which rare classes are oversampled
     #[arg(long, value_name = "F", value_parser = options::factor, default_value = "4")]
     pub oversample_factor: f64,
     /// Raise the oversampling factor over the first epochs

@@ -18,9 +18,9 @@ pub struct ComputeConfig {
     )]
     #[arg(long, value_name = "DEVICE", group = RESUME_MAY_CHANGE, default_value = "auto")]
     pub device: String,
-    /// Shares of each batch that are computed separately, on one device or several, and whose gradients
-    /// are added in a fixed order; auto: one for each device. Results depend on their number, not on the
-    /// devices
+    /// Number of parts into which each batch is split; they are computed separately, on one or several
+    /// devices, and their gradients are added in a fixed order; auto: one per device. Results depend on
+    /// this number, not on the devices
     #[arg(long, value_name = "N", value_parser = Auto::at_least_one, default_value = "auto")]
     #[arg(group = RESUME_MAY_CHANGE)]
     pub lanes: Auto,
@@ -28,7 +28,7 @@ pub struct ComputeConfig {
     /// batch; lanes wait for each other at every such layer
     #[arg(long)]
     pub sync_batch_norm: bool,
-    /// Seconds after which a rank that does not answer ends a job of several processes
+    /// Seconds without an answer from a rank after which a job of several processes is aborted
     #[arg(long, value_name = "SECONDS", value_parser = at_least(1), default_value_t = 600)]
     #[arg(group = RESUME_MAY_CHANGE)]
     pub rank_timeout: usize,

@@ -26,7 +26,7 @@ pub struct DataConfig {
     #[arg(long, value_name = "FILE", value_parser = options::path())]
     #[serde(with = "options::optional_path_text", skip_serializing_if = "Option::is_none")]
     pub schema: Option<PathBuf>,
-    /// Tasks to train, of those of the schema [default: all]
+    /// Which of the schema's tasks to train [default: all]
     #[arg(long, value_name = "NAME", num_args = 1.., action = clap::ArgAction::Set)]
     pub tasks: Vec<String>,
     /// How the data set lists its actions [default: detected]
@@ -49,7 +49,7 @@ pub struct DataConfig {
     #[arg(long, value_name = "MB", group = RESUME_MAY_CHANGE)]
     #[arg(value_parser = options::size, default_value_t = usual_loader_memory())]
     pub loader_memory: u64,
-    /// Folder of decoded frames, which runs may share; auto: frames in SAVE_DIR; off: none
+    /// Cache folder for decoded frames, which runs may share; auto: SAVE_DIR/frames; off: no cache
     #[arg(long, value_name = "DIR", group = RESUME_MAY_CHANGE)]
     #[arg(value_parser = CacheChoice::parser(), default_value = "auto")]
     pub cache: CacheChoice,

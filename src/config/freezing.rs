@@ -56,7 +56,7 @@ pub struct FreezingConfig {
     /// Factor by which the first phase lowers the rate
     #[arg(long, value_name = "F", value_parser = options::inside_unit, default_value = "0.2")]
     pub phase1_plateau_factor: f64,
-    /// Which stages of the backbone train when
+    /// Strategy that decides which backbone stages are trained, and from when on
     #[arg(long, value_name = "NAME", value_parser = choice::<FreezingKind>())]
     #[arg(default_value_t = FreezingKind::Fixed)]
     pub freezing_strategy: FreezingKind,
@@ -67,7 +67,7 @@ pub struct FreezingConfig {
     /// Epochs without improvement before adaptive and gradient_guided unfreeze a stage
     #[arg(long, value_name = "N", value_parser = options::at_least(1), default_value_t = 3)]
     pub adaptive_patience: usize,
-    /// Smallest rise of the score that adaptive and gradient_guided count as improvement
+    /// Smallest rise in the score that adaptive and gradient_guided count as an improvement
     #[arg(long, value_name = "S", value_parser = options::not_negative, default_value = "0.001")]
     pub adaptive_min_improvement: f64,
     /// Halve the learning rate from each stage to the one below it

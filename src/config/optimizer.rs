@@ -65,7 +65,7 @@ pub struct OptimizerConfig {
     /// Largest global gradient norm; 0 turns clipping off
     #[arg(long, value_name = "NORM", value_parser = options::not_negative, default_value = "1")]
     pub gradient_clip_norm: f64,
-    /// Validate and save a moving average of the weights, which keeps this share of itself in each step
+    /// Validate and save an exponential moving average of the weights, with this decay per step
     #[arg(long, value_name = "DECAY", value_parser = options::inside_unit)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,

@@ -55,7 +55,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         return Err(refuse(
             "compare-freezing",
             "with --no-gradual-finetuning",
-            "nothing is frozen then, so that both runs would be the same: leave one of the two out, or \
+            "nothing would be frozen, so both runs would be the same: leave one of the two out, or \
              give --freezing-strategy adaptive, progressive or gradient_guided",
         ));
     }

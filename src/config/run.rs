@@ -44,7 +44,7 @@ pub struct RunConfig {
     #[arg(long, value_name = "N", group = RESUME_MAY_CHANGE)]
     #[arg(value_parser = options::whole, default_value_t = 0)]
     pub keep: usize,
-    /// Write what each step works on to DIR, as safetensors: clips, labels, dropout, rates, losses
+    /// Write each step's inputs and results to DIR, as safetensors: clips, labels, dropout, rates, losses
     #[arg(long, value_name = "DIR", groups = [RESUME_MAY_CHANGE, ONE_START], value_parser = options::path())]
     #[serde(with = "options::optional_path_text", skip_serializing_if = "Option::is_none")]
     pub record: Option<PathBuf>,

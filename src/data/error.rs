@@ -63,13 +63,13 @@ pub enum DataError {
         reasons: String,
     },
     /// Shares were given for a data set that has the splits train and valid.
-    #[error("{}: has the splits train and valid, so that there is nothing to divide", .root.display())]
+    #[error("{}: has the splits train and valid, so there is nothing to divide", .root.display())]
     NothingToDivide {
         /// The data set's root.
         root: PathBuf,
     },
     /// Three shares were given for a data set that has a test split.
-    #[error("{}: has a test split, so that only train and valid can be made", .root.display())]
+    #[error("{}: has a test split, so only train and valid can be made", .root.display())]
     HasTest {
         /// The data set's root.
         root: PathBuf,

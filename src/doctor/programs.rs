@@ -51,7 +51,7 @@ impl Ffmpeg {
             // Fedora's repositories have a build without some codecs.
             let how = machine.install(["ffmpeg", "ffmpeg-free", "ffmpeg", "ffmpeg", "ffmpeg"]);
             return Some(format!(
-                "ffmpeg is not installed: only H.264 in mp4 and image folders can be read{how}"
+                "ffmpeg is not installed: only H.264 in mp4 or mov and folders of images can be read{how}"
             ));
         };
         // Snapshot builds ("N-118…", "git-…") have no version and are assumed to be recent.

@@ -195,7 +195,7 @@ impl<K> Plan<K> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// A buffer is larger than one binding may be.
-    #[error("a buffer of {need} bytes is needed, the device binds at most {limit}")]
+    #[error("a buffer of {need} bytes is needed, but the device can bind at most {limit}")]
     TooLarge {
         /// Bytes that one of the buffers needs.
         need: usize,

@@ -15,7 +15,7 @@ pub type StateDict = IndexMap<String, TensorData>;
 #[derive(Debug, thiserror::Error)]
 pub enum StateDictError {
     /// A tensor has another shape than the network's.
-    #[error("`{name}` has shape {found:?}, the network needs {expected:?}")]
+    #[error("`{name}` has shape {found:?}, but the network needs {expected:?}")]
     Shape {
         /// The tensor.
         name: String,
@@ -114,7 +114,7 @@ pub fn load<M: Module>(module: &mut M, values: StateDict) -> Result<LoadReport, 
             },
             ApplyError::DTypeMismatch { path, expected, found } => StateDictError::Values {
                 name: path,
-                reason: format!("holds {found:?}, the network needs {expected:?}"),
+                reason: format!("contains {found:?}, but the network needs {expected:?}"),
             },
             ApplyError::AdapterError { path, message }
             | ApplyError::LoadError { path, message } => {

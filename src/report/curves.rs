@@ -154,7 +154,7 @@ fn loss_scale(history: &[EpochRecord]) -> Option<Curves> {
     history.iter().any(|record| scale(record).is_some()).then(|| Curves {
         id: "loss-scale".to_owned(),
         title: "Loss scale".to_owned(),
-        note: format!("at each epoch’s end; steps left out: {left_out}"),
+        note: format!("at each epoch’s end; steps skipped: {left_out}"),
         chart: Chart {
             scale: Scale::Log,
             lines: vec![Line {

@@ -30,7 +30,7 @@ pub enum TrainError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// A clip does not fit into the device's buffers.
-    #[error("a clip of {size} needs a buffer of {need} MB, {device} allows {limit} MB")]
+    #[error("a clip of {size} needs a buffer of {need} MB, but {device} allows only {limit} MB")]
     TooLarge {
         /// Size of the clip, T×H×W.
         size: String,
@@ -91,8 +91,8 @@ pub enum TrainError {
     },
     /// The run ended without a single update: gradients overflowed in every step.
     #[error(
-        "nothing was trained: gradients were beyond the range of f16 in all {steps} steps, \
-             which were left out"
+        "nothing was trained: gradients overflowed f16 in all {steps} steps, \
+             which were skipped"
     )]
     AllLeftOut {
         /// Number of steps of the run.

@@ -55,7 +55,7 @@ pub(super) fn stage_gradients(
             }
             log::warn!(
                 "the device is out of memory with the gradients of all stages, which the freezing \
-                 strategy needs: a stage due after this epoch is unfrozen without them"
+                 strategy needs: if it unfreezes a stage after this epoch, it takes the next one in order"
             );
             return Ok(None);
         };

@@ -224,8 +224,8 @@ fn resumed(
         && config.compute.micro_batch == Auto::Auto
     {
         log::warn!(
-            "gradient-checkpointing changes how many clips a pass has where a batch does not fit in \
-             memory, and with it batch norm"
+            "gradient-checkpointing was changed: if a batch does not fit in memory, its passes have a \
+             different number of clips, which changes batch norm"
         );
     }
     let step = saved.state.progress.as_ref().map_or(0, |progress| progress.steps);

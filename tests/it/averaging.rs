@@ -219,12 +219,12 @@ fn evaluate_and_predict_say_how_many_they_average() {
     for (args, error) in [
         (
             &["--test-clips=2", "--window=2..5"] as &[&str],
-            "--test-clips 2: the window 2..5 has a fixed place in a clip: add --window dense or segments, \
-             which are spread over all of it",
+            "--test-clips 2: the window 2..5 has a fixed position in the clip: use --window dense or segments, \
+             which can be placed anywhere in it",
         ),
         (
             &["--test-clips=2", "--window=whole"],
-            "--test-clips 2: the window whole has a fixed place",
+            "--test-clips 2: the window whole has a fixed position",
         ),
         (&["--test-clips=0"], "--test-clips 0: must be a whole number between 1 and 1000"),
         (&["--test-crops=2"], "--test-crops 2: must be 1 or 3"),

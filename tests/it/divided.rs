@@ -66,7 +66,7 @@ fn evaluate(checkpoint: &Path, root: &Path, split: &str) -> (u64, String) {
 
 /// Warnings that the network may have been trained on actions of the split.
 const OTHERS: &str = "the splits created from it are not those of the training";
-const OWN: &str = "if this is the data set of the training, the network may";
+const OWN: &str = "if this is the data set it was trained on, the network may";
 
 #[test]
 fn splits_created_from_more_actions_are_not_those_of_the_training() {

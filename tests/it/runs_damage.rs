@@ -170,7 +170,7 @@ fn a_run_without_predictions_is_compared_without_intervals() {
     let (status, out, error) = compare(root, &["two", "one"], &[]);
     assert_eq!((status, error.as_str()), (Some(0), ""));
     assert!(out.contains("two: as the reference has no predictions"), "{out}");
-    assert!(!out.contains("differences to") && out.contains("seed"), "{out}");
+    assert!(!out.contains("differences from") && out.contains("seed"), "{out}");
 
     // A run in its first epoch.
     std::fs::remove_file(root.join("two/history.json")).unwrap();

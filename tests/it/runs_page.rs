@@ -159,7 +159,7 @@ fn the_command_prints_tables_or_json_and_writes_the_page() {
     let printed = text(&output.stdout);
     for words in [
         "0.500\n",
-        "differences to one",
+        "differences from one",
         "+0.300 *",
         "* the 95 % interval excludes 0",
         "action_class, recall per class",

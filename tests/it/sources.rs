@@ -429,7 +429,7 @@ fn what_is_not_a_data_set_is_refused_in_one_line() {
             let shares = Some("0.5,0.5".parse().unwrap());
             let partition = Partition { shares, ..Partition::default() };
             let spec = SourceSpec { partition, ..spec(root.path()) };
-            (root, spec, "has the splits train and valid, so that there is nothing to divide")
+            (root, spec, "has the splits train and valid, so there is nothing to divide")
         },
         {
             let root = table(two);

@@ -34,7 +34,7 @@ pub(super) fn open(
             if !made(&plain) {
                 log::warn!(
                     "{}: evaluating its own {split} split, not one created with the training's {}; if this is \
-                     the data set of the training, the network may have been trained on actions of that split",
+                     the data set it was trained on, the network may have seen actions of that split in training",
                     root.display(),
                     options(&stored)
                 );

@@ -114,7 +114,7 @@ impl Trainer<'_> {
         }
         if self.loss_scale.as_mut().is_some_and(LossScale::overflowed) {
             log::info!(
-                "epoch {epoch} step {step}: gradients beyond the range of f16: step left out, loss scale \
+                "epoch {epoch} step {step}: gradients overflowed f16: step skipped, loss scale \
                  halved to {}",
                 loss_scale / 2.0
             );
