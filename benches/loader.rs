@@ -16,7 +16,7 @@ use std::time::Instant;
 use polyview::config::ClipConfig;
 use polyview::data::Dataset;
 use polyview::data::cache::FrameCache;
-use polyview::data::loader::{Ahead, Loader};
+use polyview::data::loader::{Loader, Prefetch};
 use polyview::schema::Schema;
 
 const ROUNDS: usize = 5;
@@ -49,7 +49,8 @@ fn load(dataset: &Arc<Dataset>, workers: usize, passes: usize) -> f64 {
     let order: Vec<usize> = (0..passes).flat_map(|_| 0..count).collect();
     let plan: Vec<Vec<usize>> = order.chunks(BATCH).map(<[usize]>::to_vec).collect();
     let start = Instant::now();
-    let mut loader = Loader::reading_ahead(Arc::clone(dataset), plan, Ahead::with_workers(workers));
+    let mut loader =
+        Loader::with_prefetch(Arc::clone(dataset), plan, Prefetch::with_workers(workers));
     let mut clips = 0;
     while let Some(batch) = loader.next() {
         let batch = black_box(batch.unwrap());

@@ -47,7 +47,7 @@ pub struct Schema {
     pub folder: Option<String>,
     /// Prefixes that are removed from a clip's Url.
     pub url_prefixes: Vec<String>,
-    /// Default window of the clips; see [`Schema::usual_window`].
+    /// Default window of the clips; see [`Schema::default_window`].
     pub window: Option<Window>,
     /// The splits, in order.
     pub splits: Vec<SplitSpec>,
@@ -278,7 +278,7 @@ impl Schema {
     /// Returns the default window of the clips. If the schema does not say when the event happens,
     /// it may be anywhere: training then draws a position in each epoch, and testing uses the
     /// middle.
-    pub fn usual_window(&self) -> Window {
+    pub fn default_window(&self) -> Window {
         self.window.unwrap_or(Window::Dense)
     }
 

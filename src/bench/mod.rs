@@ -24,7 +24,7 @@ pub(crate) use peak::PeakKernel;
 pub use peak::{PeakError, chains_on_wgpu, peak};
 pub use roofline::{Bound, CARDS, Card, LayerWork, NormWork, Part, Roofline};
 pub use scaling::{LINKS, Link, Scaled, exchange, simulate};
-pub use several::SeveralTimes;
+pub use several::MultiDeviceTimes;
 pub(crate) use several::device_counts;
 pub use steps::{StepMemory, StepTimes};
 

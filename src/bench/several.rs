@@ -16,7 +16,7 @@ use crate::train::{Lanes, Objective, Optimizer, Rates, Rule, Trainer};
 
 /// Median times of training steps on the first `devices` devices.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct SeveralTimes {
+pub struct MultiDeviceTimes {
     /// Number of devices.
     pub devices: usize,
     /// A training step, upload and update included.
@@ -46,12 +46,12 @@ impl BenchConfig {
         devices: &[Device],
         sync_norm: bool,
         mut done: impl FnMut(),
-    ) -> Result<Vec<SeveralTimes>, BenchError> {
+    ) -> Result<Vec<MultiDeviceTimes>, BenchError> {
         let net = self.sketch();
         let needs = self.memory_needs(&net, parameter_count(&net))?;
         self.check_memory(&needs, devices)?;
         self.convolutions(&net)?;
-        let mut all: Vec<SeveralTimes> = Vec::new();
+        let mut all: Vec<MultiDeviceTimes> = Vec::new();
         for count in device_counts(devices.len()) {
             let [steps_ms, exchanges] = self.on_first(&devices[..count], sync_norm, &mut done)?;
             let (step_ms, exchange_ms) = (median(steps_ms.clone()), median(exchanges));
@@ -59,7 +59,7 @@ impl BenchConfig {
             let alone = all.first().map_or(clips_per_s, |first| first.clips_per_s);
             let efficiency = clips_per_s / (count as f64 * alone);
             let devices = count;
-            all.push(SeveralTimes {
+            all.push(MultiDeviceTimes {
                 devices,
                 step_ms,
                 steps_ms,

@@ -21,7 +21,7 @@ use crate::atomic_file::linked;
 use crate::checkpoint::{self, write_text};
 use crate::data::{Dataset, Reading};
 use crate::evaluate::{
-    ActionAnswer, ActionPrediction, AnswerOptions, are_predictions, predict_dataset,
+    ActionOutput, ActionPrediction, OutputOptions, are_predictions, predict_dataset,
     predictions_csv, saliency,
 };
 use crate::options::at_least;
@@ -94,7 +94,7 @@ impl PredictArgs {
         let clips = names.iter().cloned().zip(actions.iter().map(|action| action.views.clone()));
         let input = &trained.input;
         let dataset = Dataset::of_clips(clips.collect(), input.window, input.size);
-        let dataset = Arc::new(dataset.tolerating_unreadable());
+        let dataset = Arc::new(dataset.allow_unreadable());
         let started = Instant::now();
         let mut clips = 0;
         let (options, device) = (&trained.options, &trained.compute.device);
@@ -112,7 +112,7 @@ impl PredictArgs {
             let list = results.map(|((action, name), prediction)| {
                 self.json(&trained.schema, action, name, prediction, &dataset)
             });
-            print_json(&list.collect::<Vec<ActionAnswer>>())?;
+            print_json(&list.collect::<Vec<ActionOutput>>())?;
         } else {
             for ((action, _), prediction) in results {
                 if let Some(prediction) = prediction {
@@ -200,9 +200,9 @@ impl PredictArgs {
     }
 
     /// Returns which parts of a prediction are reported.
-    fn answer(&self) -> AnswerOptions {
+    fn answer(&self) -> OutputOptions {
         let min_confidence = self.trained.min_confidence;
-        AnswerOptions { top: Some(self.top.max(1)), min_confidence }
+        OutputOptions { top: Some(self.top.max(1)), min_confidence }
     }
 
     /// Returns the answer for an action as JSON. Without a readable view it has neither tasks nor views.
@@ -213,7 +213,7 @@ impl PredictArgs {
         name: &str,
         prediction: Option<&ActionPrediction>,
         dataset: &Dataset,
-    ) -> ActionAnswer {
+    ) -> ActionOutput {
         let shown = |path: &PathBuf| path.to_string_lossy().into_owned();
         let clips: Vec<String> = action.views.iter().map(shown).collect();
         let unreadable = action
@@ -222,6 +222,6 @@ impl PredictArgs {
             .enumerate()
             .filter_map(|(view, path)| Some((view, dataset.why_unreadable(path)?.to_string())));
         let unreadable = unreadable.collect();
-        ActionAnswer::new(schema, name, &clips, prediction, unreadable, &self.answer())
+        ActionOutput::new(schema, name, &clips, prediction, unreadable, &self.answer())
     }
 }

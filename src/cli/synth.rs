@@ -99,7 +99,7 @@ impl SynthArgs {
             Some(path) => format!(" --schema {}", quoted(path)),
             None => String::new(),
         };
-        let window = match reaches(schema.usual_window(), options.frames) {
+        let window = match reaches(schema.default_window(), options.frames) {
             true => "",
             false => " --window center",
         };

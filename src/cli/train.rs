@@ -114,14 +114,14 @@ impl TrainArgs {
         let Some(cluster) = &cluster else {
             return Self::train(&config, self.progress, None, &mut terminal);
         };
-        if !cluster.leads() {
+        if !cluster.is_lead() {
             // The leading rank logs what concerns all ranks.
             log::set_max_level(log::LevelFilter::Error);
             super::terminal::warn_as(cluster.name(cluster.rank()));
         }
         let result = Self::train(&config, self.progress, Some(cluster), &mut terminal);
         if let Err(failure) = &result {
-            if !cluster.leads() {
+            if !cluster.is_lead() {
                 // An error that occurs on every rank is meanwhile reported by the leading one, which ends
                 // all of them, so that it is printed once.
                 std::thread::sleep(Duration::from_secs(2));
@@ -148,7 +148,7 @@ impl TrainArgs {
                 log::set_max_level(log::LevelFilter::Warn);
             }
         };
-        let shows = cluster.is_none_or(|cluster| cluster.leads());
+        let shows = cluster.is_none_or(|cluster| cluster.is_lead());
         let observer: &mut dyn Observer = match progress {
             _ if !shows => &mut silence,
             Progress::Bar => terminal,
@@ -176,7 +176,7 @@ impl TrainArgs {
             }
             comparison.unfrozen.interrupted
         } else {
-            let outcome = train::run_across(config, cluster, &stop, observer).map_err(failed)?;
+            let outcome = train::run_on_cluster(config, cluster, &stop, observer).map_err(failed)?;
             if shows && progress == Progress::Bar {
                 terminal.finish(&outcome, config);
             }

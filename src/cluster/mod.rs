@@ -142,7 +142,7 @@ impl Cluster {
         let traffic = Cell::new(Traffic::default());
         let mut cluster = Self { mpi, rank, hosts, timeout, traffic };
         let own = sysinfo::System::host_name().unwrap_or_else(|| "unknown host".to_owned());
-        cluster.hosts = cluster.all(&own)?;
+        cluster.hosts = cluster.all_gather(&own)?;
         Ok(cluster)
     }
 
@@ -152,7 +152,7 @@ impl Cluster {
     }
 
     /// Returns whether this rank is the lead, which writes the run's files and shows its progress.
-    pub fn leads(&self) -> bool {
+    pub fn is_lead(&self) -> bool {
         self.rank == 0
     }
 
@@ -187,7 +187,7 @@ impl Cluster {
     ///
     /// # Errors
     /// A message that cannot be decoded.
-    pub fn all<T: Serialize + DeserializeOwned>(&self, own: &T) -> Result<Vec<T>, ClusterError> {
+    pub fn all_gather<T: Serialize + DeserializeOwned>(&self, own: &T) -> Result<Vec<T>, ClusterError> {
         let mut message = Vec::new();
         ciborium::into_writer(own, &mut message).expect("writing to memory does not fail");
         let messages = self.all_bytes(message);
@@ -246,9 +246,9 @@ impl Cluster {
     }
 
     /// Sends the lead's bytes to all ranks and returns them; `own` is ignored on other ranks.
-    pub fn from_lead(&self, own: Vec<u8>) -> Vec<u8> {
+    pub fn broadcast(&self, own: Vec<u8>) -> Vec<u8> {
         let mut length = (own.len() as u64).to_le_bytes();
-        if self.leads() {
+        if self.is_lead() {
             // The messages arrive in this order.
             let to = |rank: usize| [(rank, &length[..]), (rank, &own[..])];
             self.transfer(&(1..self.size()).flat_map(to).collect::<Vec<_>>(), Vec::new());

@@ -207,7 +207,7 @@ fn balance(c: &Config, counts: &[usize]) -> Vec<String> {
 
 /// Returns advice on an epoch in which most steps were left out because of gradients beyond the range of
 /// f16; `None` if most were not. `loss_scale` is the loss scale at the end of the epoch.
-pub fn left_out_advice(left_out: usize, steps: usize, loss_scale: f64) -> Option<String> {
+pub fn skipped_steps_advice(left_out: usize, steps: usize, loss_scale: f64) -> Option<String> {
     let most = if left_out == steps { "all".to_owned() } else { format!("{left_out} of") };
     (2 * left_out > steps).then(|| {
         format!(

@@ -56,7 +56,7 @@ impl ClipConfig {
     /// # Errors
     /// Those of [`WindowChoice::over`].
     pub fn window(&self, schema: &Schema) -> Result<WindowSpec, OptionError> {
-        let window = self.window.over(schema.usual_window())?;
+        let window = self.window.over(schema.default_window())?;
         let &Self { target_fps, frames_per_clip, .. } = self;
         Ok(WindowSpec { window, target_fps, frames_per_clip })
     }

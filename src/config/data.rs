@@ -7,7 +7,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::{CacheChoice, PartitionChoice};
-use crate::data::loader::Ahead;
+use crate::data::loader::Prefetch;
 use crate::data::source::Format;
 use crate::device::main_memory;
 use crate::options::{self, RESUME_MAY_CHANGE, choice, option_defaults};
@@ -80,9 +80,9 @@ pub(crate) fn usual_workers() -> usize {
 
 impl DataConfig {
     /// Returns how far the loader reads ahead.
-    pub fn ahead(&self) -> Ahead {
+    pub fn ahead(&self) -> Prefetch {
         let (workers, batches) = (self.num_workers, self.prefetch);
-        Ahead { workers, batches, bytes: self.loader_memory << 20 }
+        Prefetch { workers, batches, bytes: self.loader_memory << 20 }
     }
 }
 

@@ -320,7 +320,7 @@ impl Dataset {
     /// prediction, where an unreadable view only affects its own action; training on the rest of a
     /// broken data set would waste days.
     #[must_use]
-    pub fn tolerating_unreadable(self) -> Self {
+    pub fn allow_unreadable(self) -> Self {
         Self { max_unreadable: 1.0, ..self }
     }
 

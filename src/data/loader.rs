@@ -33,7 +33,7 @@ pub fn in_order(count: usize, batch_size: usize) -> Vec<Vec<usize>> {
 
 /// How far a loader reads ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ahead {
+pub struct Prefetch {
     /// Number of decoding threads; with 0, each batch is read when it is requested.
     pub workers: usize,
     /// Maximum number of batches that are ready or being read.
@@ -42,7 +42,7 @@ pub struct Ahead {
     pub bytes: u64,
 }
 
-impl Ahead {
+impl Prefetch {
     /// Returns the default limits with `workers` threads.
     pub fn with_workers(workers: usize) -> Self {
         Self { workers, batches: 4, bytes: 2 << 30 }
@@ -60,11 +60,11 @@ impl Loader {
     /// Starts `workers` threads (0: each batch is read when it is requested) on `plan`, a list of
     /// batches of indices into the data set's samples.
     pub fn new(dataset: Arc<Dataset>, plan: impl Into<Plan>, workers: usize) -> Self {
-        Self::reading_ahead(dataset, plan, Ahead::with_workers(workers))
+        Self::with_prefetch(dataset, plan, Prefetch::with_workers(workers))
     }
 
     /// Like [`Loader::new`], but with the given limits.
-    pub fn reading_ahead(dataset: Arc<Dataset>, plan: impl Into<Plan>, ahead: Ahead) -> Self {
+    pub fn with_prefetch(dataset: Arc<Dataset>, plan: impl Into<Plan>, ahead: Prefetch) -> Self {
         let resizer = dataset.resizer();
         let queue = Arc::new(Queue::new(dataset, plan.into(), ahead));
         let workers = if queue.batches() == 0 { 0 } else { ahead.workers };
@@ -94,8 +94,8 @@ impl Loader {
 
     /// Returns the peak size of the frames in memory, bytes. Used in tests.
     #[doc(hidden)]
-    pub fn most_held(&self) -> u64 {
-        self.queue.most_held()
+    pub fn peak_bytes(&self) -> u64 {
+        self.queue.peak_bytes()
     }
 
     /// Returns the next batch if it has been read already; does not wait. `None` does not mean the

@@ -8,15 +8,15 @@ use crate::schema::Schema;
 
 /// Machine-readable prediction of an action. Its JSON keys do not change.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ActionAnswer {
+pub struct ActionOutput {
     /// The action's name.
     pub action: String,
     /// Classes of each task, the most probable first; empty without a readable view.
-    pub tasks: IndexMap<String, Vec<ClassAnswer>>,
+    pub tasks: IndexMap<String, Vec<ClassOutput>>,
     /// The tasks whose most probable class is below the requested confidence.
     pub undecided: Vec<String>,
     /// The views that could be read.
-    pub views: Vec<ViewAnswer>,
+    pub views: Vec<ViewOutput>,
     /// Number of predictions averaged; 0 without a readable view.
     pub averaged: usize,
     /// The views that could not be read.
@@ -25,7 +25,7 @@ pub struct ActionAnswer {
 
 /// A class with its probability.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ClassAnswer {
+pub struct ClassOutput {
     /// The class's name.
     pub class: String,
     /// The class's probability.
@@ -34,7 +34,7 @@ pub struct ClassAnswer {
 
 /// A view that could be read.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ViewAnswer {
+pub struct ViewOutput {
     /// Name of the clip.
     pub clip: String,
     /// The view's weight in the aggregation; the weights sum to 1.
@@ -54,21 +54,21 @@ pub struct UnreadableView {
 
 /// What an answer contains.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AnswerOptions {
+pub struct OutputOptions {
     /// Maximum number of classes per task; `None` for all.
     pub top: Option<usize>,
     /// Minimum probability of a task's most probable class; below it, the task is undecided.
     pub min_confidence: Option<f64>,
 }
 
-impl AnswerOptions {
+impl OutputOptions {
     /// Whether the network is confident enough to decide a task.
     pub fn decides(&self, prediction: &ActionPrediction, task: usize) -> bool {
         prediction.confidence(task) >= self.min_confidence.unwrap_or(0.0)
     }
 }
 
-impl ActionAnswer {
+impl ActionOutput {
     /// Creates the answer for an action whose views are named `clips`. `unreadable` lists the indices of
     /// the views that could not be read, with the reasons. Without a prediction, the answer has neither
     /// tasks nor views.
@@ -81,7 +81,7 @@ impl ActionAnswer {
         clips: &[String],
         prediction: Option<&ActionPrediction>,
         unreadable: Vec<(usize, String)>,
-        options: &AnswerOptions,
+        options: &OutputOptions,
     ) -> Self {
         let unreadable = unreadable.into_iter();
         let unreadable = unreadable
@@ -98,7 +98,7 @@ impl ActionAnswer {
         let Some(prediction) = prediction else { return answer };
         for (index, task) in schema.tasks.iter().enumerate() {
             let ranked = prediction.ranked(index).into_iter();
-            let class = |(class, confidence): (usize, f64)| ClassAnswer {
+            let class = |(class, confidence): (usize, f64)| ClassOutput {
                 class: task.classes[class].name.clone(),
                 confidence,
             };
@@ -110,7 +110,7 @@ impl ActionAnswer {
         }
         let views = prediction.views.iter().zip(&prediction.shares);
         answer.views =
-            views.map(|(view, &share)| ViewAnswer { clip: clips[*view].clone(), share }).collect();
+            views.map(|(view, &share)| ViewOutput { clip: clips[*view].clone(), share }).collect();
         answer.averaged = prediction.averaged;
         answer
     }

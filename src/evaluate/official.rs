@@ -8,12 +8,12 @@
 //! annotated `Offence` is compared literally, so "No Offence" does not match "No offence", nor does
 //! "Between" match "Offence"; a Dive is correct only with severity "1.0", whatever is annotated.
 
-mod oddities;
+mod inconsistencies;
 
 use crate::units::plural;
 use serde_json::{Map, Value};
 
-pub use oddities::{has_labels, oddities};
+pub use inconsistencies::{has_labels, inconsistencies};
 
 /// Classes of the action, in the evaluator's order.
 pub const ACTION_CLASSES: [&str; 8] = [

@@ -16,7 +16,7 @@ use crate::data::video::Cancel;
 use crate::data::{Dataset, InputSpec};
 use crate::device::{Compute, MemoryWatch, in_one_line};
 use crate::evaluate::{
-    ActionAnswer, AnswerOptions, EvaluateError, PredictOptions, predict_dataset,
+    ActionOutput, OutputOptions, EvaluateError, PredictOptions, predict_dataset,
 };
 use crate::model::MultiViewNet;
 use crate::schema::Schema;
@@ -61,7 +61,7 @@ pub(super) type Predicted = Result<Answer, EvaluateError>;
 #[derive(Debug, Serialize)]
 pub(super) struct Answer {
     #[serde(flatten)]
-    pub action: ActionAnswer,
+    pub action: ActionOutput,
     /// Seconds spent on decoding and prediction.
     seconds: f64,
     /// Seconds spent in the queue.
@@ -151,7 +151,7 @@ impl Model {
         let started = Instant::now();
         let action = vec![(ACTION.to_owned(), clips.paths.clone())];
         let dataset = Dataset::of_clips(action, self.input.window, self.input.size);
-        let dataset = dataset.tolerating_unreadable().cancelled_by(clips.cancel.clone());
+        let dataset = dataset.allow_unreadable().cancelled_by(clips.cancel.clone());
         let dataset = Arc::new(dataset);
         let device = &self.compute.device;
         let predicted =
@@ -163,8 +163,8 @@ impl Model {
             let reason = reason.replace(&*path.to_string_lossy(), name);
             Some((view, reason.replace(&*clips.folder.path().to_string_lossy(), "")))
         });
-        let options = AnswerOptions { top: None, min_confidence: self.min_confidence };
-        let action = ActionAnswer::new(
+        let options = OutputOptions { top: None, min_confidence: self.min_confidence };
+        let action = ActionOutput::new(
             &self.schema,
             ACTION,
             &clips.names,

@@ -10,7 +10,7 @@ use crate::data::Dataset;
 /// cache and save-dir, and loader settings. The lead warns about other options that differ.
 pub(super) fn common_config(config: &Config, cluster: &Cluster) -> Result<Config, TrainError> {
     let text = toml::to_string(config).expect("a configuration can be serialised");
-    let texts = cluster.all(&text)?;
+    let texts = cluster.all_gather(&text)?;
     let sent_by = |rank: usize| received(&texts[rank], rank, cluster.hosts());
     let mut common = sent_by(0)?;
     common.compute.device = config.compute.device.clone();
@@ -21,7 +21,7 @@ pub(super) fn common_config(config: &Config, cluster: &Cluster) -> Result<Config
     common.data.cache = config.data.cache.clone();
     common.data.cache_size = config.data.cache_size;
     common.run.save_dir = config.run.save_dir.clone();
-    if cluster.leads() {
+    if cluster.is_lead() {
         for rank in 1..cluster.size() {
             let changes = config.changes_from(&sent_by(rank)?);
             if !changes.is_empty() {
@@ -46,7 +46,7 @@ fn received(text: &str, rank: usize, hosts: &[String]) -> Result<Config, Cluster
 /// Returns an error unless the data are the same on all ranks: otherwise a rank would train on
 /// other actions than the run's plan says.
 pub(super) fn compare_data(data: &RunData, cluster: &Cluster) -> Result<(), TrainError> {
-    let all = cluster.all(&digests(data))?;
+    let all = cluster.all_gather(&digests(data))?;
     for (index, split) in [&data.train, &data.valid].into_iter().enumerate() {
         if let Some(rank) = all.iter().position(|digests| digests[index] != all[0][index]) {
             let (rank, split) = (cluster.name(rank), split.split.clone());

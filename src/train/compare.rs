@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
 use super::error::TrainError;
-use super::run::{Outcome, run_across};
+use super::run::{Outcome, run_on_cluster};
 use crate::cluster::Cluster;
 use crate::config::{Auto, CacheChoice, Config, FreezingConfig, FreezingKind};
 use crate::report::Observer;
@@ -57,7 +57,7 @@ pub fn compare_freezing(
     as_configured.run.save_dir = config.run.save_dir.join("frozen");
     without.run.save_dir = config.run.save_dir.join("unfrozen");
     without.validate()?;
-    let frozen = run_across(&as_configured, cluster, stop, observer)?;
+    let frozen = run_on_cluster(&as_configured, cluster, stop, observer)?;
     let unfrozen = if frozen.interrupted {
         Outcome {
             history: Vec::new(),
@@ -67,7 +67,7 @@ pub fn compare_freezing(
             was_finished: false,
         }
     } else {
-        run_across(&without, cluster, stop, observer)?
+        run_on_cluster(&without, cluster, stop, observer)?
     };
     Ok(Comparison { frozen, unfrozen })
 }

@@ -49,7 +49,7 @@ impl Devices {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let ranks = match cluster {
-            Some(cluster) => cluster.all(&here)?,
+            Some(cluster) => cluster.all_gather(&here)?,
             None => vec![here],
         };
         Ok(Self { own, ranks })

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::TrainError;
 use super::metrics::PassProgress;
-use crate::config::advice::left_out_advice;
+use crate::config::advice::skipped_steps_advice;
 use crate::report::EpochRecord;
 
 /// Factor of the loss that keeps small gradients from underflowing in f16. Halved when a gradient
@@ -63,7 +63,7 @@ impl LossScale {
     /// Logs a warning if most steps of an epoch (counted from 1) were skipped. `self` is the scale
     /// at the end of the epoch.
     pub(super) fn warn(&self, epoch: usize, pass: &PassProgress) {
-        if let Some(advice) = left_out_advice(pass.left_out, pass.steps, self.scale) {
+        if let Some(advice) = skipped_steps_advice(pass.left_out, pass.steps, self.scale) {
             log::warn!("epoch {epoch}: {advice}");
         }
     }

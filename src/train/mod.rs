@@ -52,7 +52,7 @@ pub use mixing::Mixing;
 pub use objective::{Objective, TaskObjective};
 pub use optimizer::{Optimizer, Rule};
 pub use recording::Recorder;
-pub use run::{Outcome, is_finished, run, run_across};
+pub use run::{Outcome, is_finished, run, run_on_cluster};
 pub use run_schedule::Rates;
 pub use trainer::{TrainPass, Trainer};
 

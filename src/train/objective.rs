@@ -106,11 +106,11 @@ impl Objective {
 
     /// Returns the values of the network's annotation inputs for a batch, `[input][action]`.
     pub fn annotated(&self, batch: &Batch) -> Vec<Vec<usize>> {
-        self.annotated_of(batch, 0..batch.actions.len())
+        self.annotated_in(batch, 0..batch.actions.len())
     }
 
     /// Like [`Objective::annotated`], for some actions of the batch.
-    pub fn annotated_of(&self, batch: &Batch, actions: Range<usize>) -> Vec<Vec<usize>> {
+    pub fn annotated_in(&self, batch: &Batch, actions: Range<usize>) -> Vec<Vec<usize>> {
         let of = |&property: &usize| batch.properties[property][actions.clone()].to_vec();
         self.inputs.iter().map(of).collect()
     }

@@ -66,7 +66,7 @@ pub fn run(
     stop: &AtomicBool,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
-    run_across(config, None, stop, observer)
+    run_on_cluster(config, None, stop, observer)
 }
 
 /// Like [`run`], together with the other ranks of a cluster, which call it with the same configuration.
@@ -75,7 +75,7 @@ pub fn run(
 /// # Errors
 /// Those of [`run`]. An error is not passed on to the other ranks, which keep waiting for this one until
 /// the caller ends the job.
-pub fn run_across(
+pub fn run_on_cluster(
     config: &Config,
     cluster: Option<&Rc<Cluster>>,
     stop: &AtomicBool,
@@ -144,7 +144,7 @@ impl<'a> Run<'a> {
         let Some(augmenter) = &self.trainer.augmenter else {
             return Ok(());
         };
-        let leads = self.cluster.as_ref().is_none_or(|cluster| cluster.leads());
+        let leads = self.cluster.as_ref().is_none_or(|cluster| cluster.is_lead());
         if self.config.run.test_run || !self.history.is_empty() || !leads {
             return Ok(());
         }

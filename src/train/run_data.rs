@@ -121,7 +121,7 @@ impl<'a> RunData<'a> {
         let clips = |action: usize| split.samples[action].views.len();
         let plan = Plan::in_lanes(batches, share.count, clips).reading(reading).skip(done);
         let plan = plan.share(share.own);
-        Loader::reading_ahead(Arc::clone(split), plan, self.config.data.ahead())
+        Loader::with_prefetch(Arc::clone(split), plan, self.config.data.ahead())
     }
 
     /// Reads some actions of the training split as they are read in an epoch, counted from 0; `None` if

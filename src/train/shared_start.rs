@@ -24,18 +24,18 @@ pub(super) fn shared_start(
     start: impl FnOnce() -> Result<Start, TrainError>,
 ) -> Result<Start, TrainError> {
     let path = Path::new(NAME);
-    if cluster.leads() {
+    if cluster.is_lead() {
         let start = start()?;
         let snapshot = start.snapshot();
         let [weights, state] = snapshot.encode(path, config, info, start.best_score, None)?;
-        cluster.all(&Some([start.lanes.is_some(), start.memory.is_some()]))?;
-        cluster.from_lead(weights);
-        cluster.from_lead(state);
+        cluster.all_gather(&Some([start.lanes.is_some(), start.memory.is_some()]))?;
+        cluster.broadcast(weights);
+        cluster.broadcast(state);
         return Ok(start);
     }
-    let resumed = cluster.all(&None::<[bool; 2]>)?.into_iter().flatten().next();
+    let resumed = cluster.all_gather(&None::<[bool; 2]>)?.into_iter().flatten().next();
     let [has_lanes, has_memory] = resumed.expect("the lead has sent these flags");
-    let (weights, state) = (cluster.from_lead(Vec::new()), cluster.from_lead(Vec::new()));
+    let (weights, state) = (cluster.broadcast(Vec::new()), cluster.broadcast(Vec::new()));
     let (info, tensors, _) = checkpoint::decode(path, &weights)?;
     let model = info.model.clone();
     let state = RunState::decode(path, &state, device)?;

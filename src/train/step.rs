@@ -189,7 +189,7 @@ impl Step<'_> {
         let features = Tensor::cat(features, 0);
         let features = if trains { features.require_grad() } else { features };
         let views = ViewLayout::new(batch.view_counts[part.actions.clone()].to_vec());
-        let annotated = objective.annotated_of(batch, part.actions.clone());
+        let annotated = objective.annotated_in(batch, part.actions.clone());
         let masks = masks.map(|masks| masks.of(part.actions.clone()));
         let prediction = net.classify(features.clone(), &views, &annotated, masks.as_ref());
         let cost = objective.cost_of(&prediction, batch, part.actions);

@@ -66,7 +66,7 @@ fn predict(
     batch_size: usize,
 ) -> Vec<ActionPrediction> {
     let spec = WindowSpec { window, target_fps: 25.0, frames_per_clip: 2 };
-    let dataset = Arc::new(Dataset::of_clips(clips, spec, [16, 16]).tolerating_unreadable());
+    let dataset = Arc::new(Dataset::of_clips(clips, spec, [16, 16]).allow_unreadable());
     let (workers, max_clips, inputs) = (0, usize::MAX, Vec::new());
     let options = PredictOptions {
         batch_size,

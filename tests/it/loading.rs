@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use polyview::data::cache::FrameCache;
-use polyview::data::loader::{Ahead, Loader, in_order, shuffled};
+use polyview::data::loader::{Loader, Prefetch, in_order, shuffled};
 use polyview::data::sampling::WindowSpec;
 use polyview::data::{Batch, Dataset, DatasetError};
 use polyview::schema::Schema;
@@ -68,8 +68,8 @@ fn fifty_batches_have_the_same_bytes_for_any_workers_and_cache() {
         let warm = Arc::new(open(&folder).with_cache(Arc::clone(&shared)));
         for (name, dataset) in [("no", &plain), ("a new", &cold), ("a shared", &warm)] {
             for ahead in [(4, 2 << 30), (1, 1), (100, 3 * 10 * plain.clip_bytes() as u64)] {
-                let ahead = Ahead { workers, batches: ahead.0, bytes: ahead.1 };
-                let mut loader = Loader::reading_ahead(Arc::clone(dataset), plan.clone(), ahead);
+                let ahead = Prefetch { workers, batches: ahead.0, bytes: ahead.1 };
+                let mut loader = Loader::with_prefetch(Arc::clone(dataset), plan.clone(), ahead);
                 let mut sums = Vec::new();
                 while let Some(batch) = loader.next() {
                     let batch = batch.unwrap();
@@ -92,26 +92,26 @@ fn the_loader_stays_within_its_limits() {
     let clip = dataset.clip_bytes() as u64;
     // Batches of 4 clips; two and a half of them fit.
     let bytes = 10 * clip;
-    let ahead = Ahead { workers: 4, batches: 100, bytes };
+    let ahead = Prefetch { workers: 4, batches: 100, bytes };
     let plan: Vec<_> = (0..5).flat_map(|_| in_order(12, 2)).collect();
-    let mut loader = Loader::reading_ahead(Arc::clone(&dataset), plan, ahead);
+    let mut loader = Loader::with_prefetch(Arc::clone(&dataset), plan, ahead);
     let mut count = 0;
     // The bound is reached before anything is taken out, and never exceeded afterwards.
-    until("two batches read ahead", || loader.most_held() >= 8 * clip);
+    until("two batches read ahead", || loader.peak_bytes() >= 8 * clip);
     while let Some(batch) = loader.next() {
         loader.recycle(batch.unwrap());
         count += 1;
     }
     assert_eq!(count, 30);
-    assert_eq!(loader.most_held(), 8 * clip, "two batches and not three");
+    assert_eq!(loader.peak_bytes(), 8 * clip, "two batches and not three");
     // The limit on batches holds whatever the bytes.
-    let ahead = Ahead { workers: 4, batches: 1, bytes: u64::MAX };
+    let ahead = Prefetch { workers: 4, batches: 1, bytes: u64::MAX };
     let plan: Vec<_> = (0..5).flat_map(|_| in_order(12, 2)).collect();
-    let mut loader = Loader::reading_ahead(Arc::clone(&dataset), plan, ahead);
+    let mut loader = Loader::with_prefetch(Arc::clone(&dataset), plan, ahead);
     // A thread that has no clip left to read would begin the next batch while the others still
     // read this one.
     assert_eq!(loader.by_ref().map(Result::unwrap).count(), 30);
-    assert_eq!(loader.most_held(), 4 * clip);
+    assert_eq!(loader.peak_bytes(), 4 * clip);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::bench::{
-    self, BenchConfig, BenchError, LayerTimes, Roofline, Scaled, SeveralTimes, StepTimes,
+    self, BenchConfig, BenchError, LayerTimes, Roofline, Scaled, MultiDeviceTimes, StepTimes,
 };
 use crate::device::{self, Compute, DeviceInfo};
 use crate::half::Precision;
@@ -108,7 +108,7 @@ struct SeveralReport<'a> {
     shape: [usize; 5],
     precision: Precision,
     sync_batch_norm: bool,
-    times: Vec<SeveralTimes>,
+    times: Vec<MultiDeviceTimes>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     scaling: Vec<Scaled>,
 }

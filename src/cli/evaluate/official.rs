@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use super::table;
 use crate::cli::{CommandResult, Failure, print_json, print_text};
 use crate::data::json::{Json, parse};
-use crate::evaluate::official::{Evaluation, Scores, evaluate, has_labels, oddities};
+use crate::evaluate::official::{Evaluation, Scores, evaluate, has_labels, inconsistencies};
 use crate::units::plural;
 
 /// Evaluates a prediction file against annotations and prints the result.
 pub(super) fn evaluate_file(truth: &Path, predictions: &Path, as_json: bool) -> CommandResult {
     let [truth, predictions] = [read_mvfoul(truth)?, read_mvfoul(predictions)?];
-    for oddity in oddities(&truth, &predictions) {
+    for oddity in inconsistencies(&truth, &predictions) {
         log::warn!("{oddity}");
     }
     let evaluation = evaluate(&truth, &predictions);

@@ -35,7 +35,7 @@ impl Predicted {
         dataset: Dataset,
         terminal: &Terminal,
     ) -> Result<Self, Failure> {
-        let dataset = Arc::new(dataset.tolerating_unreadable());
+        let dataset = Arc::new(dataset.allow_unreadable());
         let Trained { net, options, compute, .. } = &trained;
         let bar = terminal.counter("actions");
         bar.set_length((dataset.samples.len() * options.averaging.passes()) as u64);

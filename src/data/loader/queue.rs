@@ -12,7 +12,7 @@ use super::super::place::Reading;
 use super::super::plan::{Pick, Plan};
 use super::super::reading::ClipIndex;
 use super::super::resize::Resizer;
-use super::Ahead;
+use super::Prefetch;
 
 pub(super) type Loaded = Result<Batch, DatasetError>;
 
@@ -70,7 +70,7 @@ struct State {
     /// Total size of the frames in `open`, `ready` and `spare`, bytes.
     held: u64,
     /// Peak of `held`.
-    most_held: u64,
+    peak_bytes: u64,
     /// Whether a thread has panicked: its clip will never arrive.
     died: bool,
     stop: bool,
@@ -112,13 +112,13 @@ pub(super) struct Queue {
     /// Whether batches without any readable clip are handed out: other processes may have read
     /// parts of them.
     keeps_empty: bool,
-    ahead: Ahead,
+    ahead: Prefetch,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 impl Queue {
-    pub(super) fn new(dataset: Arc<Dataset>, plan: Plan, ahead: Ahead) -> Self {
+    pub(super) fn new(dataset: Arc<Dataset>, plan: Plan, ahead: Prefetch) -> Self {
         let Plan { batches: plan, partial: keeps_empty, reading } = plan;
         let state = State {
             next: 0,
@@ -127,7 +127,7 @@ impl Queue {
             ready: BTreeMap::new(),
             spare: None,
             held: 0,
-            most_held: 0,
+            peak_bytes: 0,
             died: false,
             stop: false,
         };
@@ -146,8 +146,8 @@ impl Queue {
     }
 
     /// Returns the peak size of the frames in memory, bytes.
-    pub(super) fn most_held(&self) -> u64 {
-        self.lock().most_held
+    pub(super) fn peak_bytes(&self) -> u64 {
+        self.lock().peak_bytes
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -205,7 +205,7 @@ impl Queue {
                 state.next += 1;
                 let spare = if need == 0 { state.spare.take() } else { None };
                 state.held += need;
-                state.most_held = state.most_held.max(state.held);
+                state.peak_bytes = state.peak_bytes.max(state.held);
                 let batch = Assembly::new(index, &self.dataset, &self.plan[index], spare);
                 if batch.clips.is_empty() {
                     state.ready.insert(index, batch.finish(&self.dataset, &self.plan[index]));

@@ -121,7 +121,7 @@ impl LaneJob {
         let (batch, objective): (&Batch, &Objective) = (&self.batch, &self.objective);
         let actions = batch.lanes[lane].clone();
         let Work::Train { augmenter, seed, epoch, step, loss_scale } = &self.work else {
-            let annotated = objective.annotated_of(batch, actions.clone());
+            let annotated = objective.annotated_in(batch, actions.clone());
             let (most, device) = (self.memory.micro_batch, device.clone().without_autodiff());
             let prediction = net.predict_some(batch, actions.clone(), &annotated, most, &device)?;
             let cost = objective.cost_of(&prediction, batch, actions);

@@ -255,7 +255,7 @@ impl Lanes {
         if let Some(ranks) = &self.ranks {
             if !ranks.alike {
                 weights = weights.broadcast(&ranks.cluster);
-                if !ranks.cluster.leads() {
+                if !ranks.cluster.is_lead() {
                     net = weights.load(net);
                 }
             } else if everything {

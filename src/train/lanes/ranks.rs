@@ -87,7 +87,7 @@ impl Ranks {
             properties: batch.properties.iter_mut().map(std::mem::take).collect(),
             lanes: std::mem::take(&mut batch.lanes),
         };
-        for (rank, share) in self.cluster.all(&own)?.into_iter().enumerate() {
+        for (rank, share) in self.cluster.all_gather(&own)?.into_iter().enumerate() {
             if rank == self.cluster.rank() {
                 batch.frames_from = batch.views.len();
             }
@@ -120,7 +120,7 @@ impl Ranks {
             Err(error) if error.is_out_of_memory() => (Vec::new(), true),
             Err(error) => return Err(error),
         };
-        let reports = self.cluster.all(&Report { starved, stop, busy, lanes })?;
+        let reports = self.cluster.all_gather(&Report { starved, stop, busy, lanes })?;
         let busy = reports.iter().map(|report| report.busy).collect();
         self.stopped.set(reports.iter().any(|report| report.stop));
         if reports.iter().any(|report| report.starved) {
@@ -139,7 +139,7 @@ impl Ranks {
         let failed = own.is_none();
         let own = self.own_sums(own.unwrap_or_default());
         let of_sum = |sum: &HostGradients| sum.0.iter().map(Option::is_some).collect();
-        let all = self.cluster.all(&Present { failed, sums: own.iter().map(of_sum).collect() })?;
+        let all = self.cluster.all_gather(&Present { failed, sums: own.iter().map(of_sum).collect() })?;
         if all.iter().any(|present| present.failed) {
             return Ok(None);
         }
@@ -149,7 +149,7 @@ impl Ranks {
 
     /// Returns an error if the weights of any rank differ from the lead's.
     pub(super) fn compare(&self, weights: &Weights) -> Result<(), TrainError> {
-        let digests = self.cluster.all(&weights.digest())?;
+        let digests = self.cluster.all_gather(&weights.digest())?;
         match digests.iter().position(|digest| *digest != digests[0]) {
             Some(rank) => Err(TrainError::Drift { rank: self.cluster.name(rank) }),
             None => Ok(()),

@@ -83,7 +83,7 @@ impl SyncNorm {
         let result = loop {
             let own = self.report();
             let began = Instant::now();
-            let all = match ranks.map(|cluster| cluster.all(&own)) {
+            let all = match ranks.map(|cluster| cluster.all_gather(&own)) {
                 None => vec![own],
                 Some(Ok(all)) => all,
                 Some(Err(error)) => break Err(error),

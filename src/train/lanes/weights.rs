@@ -71,10 +71,10 @@ impl Weights {
     /// Sends the lead's weights to all ranks and returns them; the values of other ranks are ignored.
     pub(super) fn broadcast(mut self, cluster: &Cluster) -> Self {
         let mut own: Vec<u8> = Vec::new();
-        if cluster.leads() {
+        if cluster.is_lead() {
             self.values.iter().for_each(|values| own.extend_from_slice(values.as_bytes()));
         }
-        let bytes = cluster.from_lead(own);
+        let bytes = cluster.broadcast(own);
         let mut rest = &bytes[..];
         for values in &mut self.values {
             let (head, tail) = rest.split_at(values.as_bytes().len());

@@ -41,7 +41,7 @@ impl<'a> Run<'a> {
         stop: &'a AtomicBool,
         observer: &'a mut dyn Observer,
     ) -> Result<Self, TrainError> {
-        let writes = !config.run.test_run && cluster.is_none_or(|cluster| cluster.leads());
+        let writes = !config.run.test_run && cluster.is_none_or(|cluster| cluster.is_lead());
         let opening = Opening { config, cluster, writes };
         let inputs = Inputs::open(config, cluster)?;
         let folder = opening.folder()?;
@@ -198,7 +198,7 @@ impl<'a> Opening<'a, '_> {
             }
         }
         match self.cluster {
-            Some(cluster) => Ok(cluster.all(&half)?.into_iter().all(|half| half)),
+            Some(cluster) => Ok(cluster.all_gather(&half)?.into_iter().all(|half| half)),
             None => Ok(half),
         }
     }

@@ -15,8 +15,8 @@ impl Run<'_> {
         match &self.cluster {
             None => self.own_stage_gradients(epoch),
             Some(cluster) => {
-                let own = if cluster.leads() { self.own_stage_gradients(epoch)? } else { None };
-                Ok(cluster.all(&own)?.swap_remove(0))
+                let own = if cluster.is_lead() { self.own_stage_gradients(epoch)? } else { None };
+                Ok(cluster.all_gather(&own)?.swap_remove(0))
             }
         }
     }

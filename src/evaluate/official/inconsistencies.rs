@@ -8,7 +8,7 @@ use super::{ACTION_CLASS, ACTION_CLASSES, OFFENCE, SEVERITY};
 
 /// Lists what silently makes predictions wrong or leaves them out: files of different splits, actions that
 /// are not annotated, unknown classes. Returns one line for each; both files are parsed JSON.
-pub fn oddities(annotations: &Value, predictions: &Value) -> Vec<String> {
+pub fn inconsistencies(annotations: &Value, predictions: &Value) -> Vec<String> {
     let actions = |file: &Value| file.get("Actions").and_then(Value::as_object).cloned();
     let mut lines: Vec<String> = sets(annotations, predictions).into_iter().collect();
     if let (Some(annotated), Some(predicted)) = (actions(annotations), actions(predictions)) {
@@ -106,14 +106,14 @@ mod tests {
     fn what_never_counts_is_named() {
         let entry = |class: &str, severity: Value| json!({"Action class": class, "Offence": "Offence", "Severity": severity});
         let truth = json!({"Set": "test", "Actions": {"1": entry("Dive", json!("1.0"))}});
-        assert_eq!(oddities(&truth, &truth), Vec::<String>::new());
+        assert_eq!(inconsistencies(&truth, &truth), Vec::<String>::new());
         let predicted = json!({"Set": "valid", "Actions": {
             "1": entry("Sliding", json!("1.0")),
             "2": entry("Sliding", json!(1.0)),
             "3": entry("Dive", json!("")),
         }});
         assert_eq!(
-            oddities(&truth, &predicted),
+            inconsistencies(&truth, &predicted),
             [
                 "the annotations are for the set \"test\", the predictions for \"valid\"",
                 "2 predicted actions are not annotated and do not count, such as \"2\"",
