@@ -228,11 +228,16 @@ fn summary(sweep: &Sweep, results: &[RunResult]) -> String {
     let over = match scored(results) {
         Scored::All => String::new(),
         Scored::Common(tasks) => {
-            format!("\nscore: over {} only, as not all runs have the other tasks", tasks.join(", "))
+            format!(
+                "\nscore: over {} only, as not all runs have labels for the other tasks",
+                tasks.join(", ")
+            )
         }
-        Scored::Own => "\nin the file's order: the runs have no task in common, so their scores \
-                        cannot be compared"
-            .to_owned(),
+        Scored::Own => {
+            "\nin the file's order: the runs have no task with labels in common, so their \
+                        scores cannot be compared"
+                .to_owned()
+        }
     };
     format!(
         "score and each task's balanced accuracy in the epoch with the best score{means}{over}\n\n\
@@ -292,7 +297,7 @@ mod tests {
             ([&["a", "b"][..], &["b"][..]], Some("score: over b only")),
             (
                 [&["a"][..], &["b"][..]],
-                Some("in the file's order: the runs have no task in common"),
+                Some("in the file's order: the runs have no task with labels in common"),
             ),
         ] {
             let shown = summary(&sweep, &tasks.map(result));

@@ -176,7 +176,8 @@ impl TrainArgs {
             }
             comparison.unfrozen.interrupted
         } else {
-            let outcome = train::run_on_cluster(config, cluster, &stop, observer).map_err(failed)?;
+            let outcome =
+                train::run_on_cluster(config, cluster, &stop, observer).map_err(failed)?;
             if shows && progress == Progress::Bar {
                 terminal.finish(&outcome, config);
             }

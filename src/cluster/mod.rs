@@ -187,7 +187,10 @@ impl Cluster {
     ///
     /// # Errors
     /// A message that cannot be decoded.
-    pub fn all_gather<T: Serialize + DeserializeOwned>(&self, own: &T) -> Result<Vec<T>, ClusterError> {
+    pub fn all_gather<T: Serialize + DeserializeOwned>(
+        &self,
+        own: &T,
+    ) -> Result<Vec<T>, ClusterError> {
         let mut message = Vec::new();
         ciborium::into_writer(own, &mut message).expect("writing to memory does not fail");
         let messages = self.all_bytes(message);

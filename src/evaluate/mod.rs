@@ -20,7 +20,7 @@ use crate::augment::AugmentError;
 use crate::data::DatasetError;
 use crate::device::{MemoryWatch, in_one_line};
 
-pub use answer::{ActionOutput, OutputOptions, ClassOutput, UnreadableView, ViewOutput};
+pub use answer::{ActionOutput, ClassOutput, OutputOptions, UnreadableView, ViewOutput};
 pub use averaging::Averaging;
 pub(crate) use bootstrap::{Answers, differences, intervals, matrices};
 pub use bootstrap::{Difference, Interval, TaskIntervals};

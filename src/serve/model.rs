@@ -16,7 +16,7 @@ use crate::data::video::Cancel;
 use crate::data::{Dataset, InputSpec};
 use crate::device::{Compute, MemoryWatch, in_one_line};
 use crate::evaluate::{
-    ActionOutput, OutputOptions, EvaluateError, PredictOptions, predict_dataset,
+    ActionOutput, EvaluateError, OutputOptions, PredictOptions, predict_dataset,
 };
 use crate::model::MultiViewNet;
 use crate::schema::Schema;

@@ -59,6 +59,9 @@ impl Outcome {
 /// Trains as configured by `config` and writes checkpoints, history and report to its save-dir.
 /// Setting `stop` ends the run after the step in progress; the last checkpoint is then written.
 ///
+/// Runs of one process that use the same device at the same time share its choice of kernels, so with `tune`
+/// their results may differ in the last bits from those of a run on its own.
+///
 /// # Errors
 /// An invalid configuration, unreadable data, files that cannot be written, a device that fails.
 pub fn run(

@@ -84,7 +84,7 @@ fn the_start_reports_the_memory_of_a_step() {
     let said = text(&out.stderr);
     assert!(out.status.success(), "{said}");
     assert!(said.contains("2 of up to"), "{said}");
-    assert!(said.contains("per clip and") && !said.contains("about 0"), "{said}");
+    assert!(said.contains("per clip plus") && !said.contains("about 0"), "{said}");
     // A clip that exceeds the device's largest buffer is refused before anything is decoded.
     if adapter::name() == Some("wgpu:cpu") {
         let huge = ["--img-height", "1024", "--img-width", "1024", "--device", "wgpu:cpu"];

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{CommandResult, Failure, Terminal, print_json, print_text};
 use crate::bench::{
-    self, BenchConfig, BenchError, LayerTimes, Roofline, Scaled, MultiDeviceTimes, StepTimes,
+    self, BenchConfig, BenchError, LayerTimes, MultiDeviceTimes, Roofline, Scaled, StepTimes,
 };
 use crate::device::{self, Compute, DeviceInfo};
 use crate::half::Precision;

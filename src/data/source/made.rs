@@ -165,7 +165,7 @@ impl MadeSplits {
         };
         let seed = self.seed;
         log::info!(
-            "{name} split: {} of {total} actions, by {how} (split-seed {seed})",
+            "{name} split: {} of {total} actions, made with {how} (split-seed {seed})",
             all.actions.len()
         );
         Ok(Some(all))

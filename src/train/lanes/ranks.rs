@@ -139,7 +139,8 @@ impl Ranks {
         let failed = own.is_none();
         let own = self.own_sums(own.unwrap_or_default());
         let of_sum = |sum: &HostGradients| sum.0.iter().map(Option::is_some).collect();
-        let all = self.cluster.all_gather(&Present { failed, sums: own.iter().map(of_sum).collect() })?;
+        let all =
+            self.cluster.all_gather(&Present { failed, sums: own.iter().map(of_sum).collect() })?;
         if all.iter().any(|present| present.failed) {
             return Ok(None);
         }
