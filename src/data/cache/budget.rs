@@ -24,8 +24,8 @@ pub struct Limits {
     pub min_free: u64,
     /// Minimum free share of the disk, 0 to 1; the larger of the two minima applies.
     pub min_free_share: f64,
-    /// Time between scans for other runs' entries; with 0, every write scans. It is extended on
-    /// disks where scans are slow.
+    /// Time between scans for other runs' entries; with 0, every write scans unless another thread
+    /// is doing so. It is extended on disks where scans are slow.
     pub rescan: Duration,
 }
 
@@ -84,7 +84,7 @@ struct Tally {
     /// Whether the last scan found nothing to evict, so that no further scan is made before it is
     /// due.
     exhausted: bool,
-    /// Number of finished scans.
+    /// Number of scans that have started.
     scans: u64,
     /// During a scan, the entries that this run has written, with their sizes, and removed: the
     /// scan may or may not have seen them.
@@ -114,12 +114,19 @@ impl SizeBudget {
         lock(&self.tally).bytes
     }
 
-    /// Counts all entries again, or waits for a thread that is doing so.
+    /// Counts all entries again, or waits for a thread that starts to do so after this call. A scan
+    /// already in progress does not suffice: it may have counted entries removed since.
     pub(super) fn scan(&self, folder: &Folder) {
-        let before = lock(&self.tally).scans;
+        let started = lock(&self.tally).scans;
+        self.scan_after(folder, started);
+    }
+
+    /// Waits for a scan in progress and counts all entries again, unless more than `started` scans
+    /// have started by then.
+    fn scan_after(&self, folder: &Folder, started: u64) {
         let turn = lock(&self.scanning);
-        if lock(&self.tally).scans == before {
-            self.scan_now(folder, &turn);
+        if lock(&self.tally).scans == started {
+            self.scan_now(&turn, || folder.scan());
         }
     }
 
@@ -134,14 +141,15 @@ impl SizeBudget {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return false,
         };
-        self.scan_now(folder, &turn);
+        self.scan_now(&turn, || folder.scan());
         true
     }
 
-    fn scan_now(&self, folder: &Folder, _turn: &MutexGuard<'_, ()>) {
+    /// Counts all entries again, as listed by `list`.
+    fn scan_now(&self, _turn: &MutexGuard<'_, ()>, list: impl FnOnce() -> Vec<Found>) {
         let start = Instant::now();
-        lock(&self.tally).changes = Some(HashMap::new());
-        let mut found = folder.scan();
+        lock(&self.tally).begin();
+        let mut found = list();
         found.sort_unstable_by_key(|entry| (entry.used, entry.id));
         let rescan = self.limits.rescan;
         let slow = (start.elapsed() * SCAN_SHARE).min(rescan.saturating_mul(MAX_STRETCH));
@@ -309,6 +317,12 @@ impl Tally {
         }
     }
 
+    /// Begins a scan; must be called before the entries are listed.
+    fn begin(&mut self) {
+        self.changes = Some(HashMap::new());
+        self.scans += 1;
+    }
+
     /// Ends a scan that found these entries, oldest first.
     fn replace(&mut self, mut found: Vec<Found>) {
         let changes = self.changes.take().expect("a scan has begun, and only one at a time");
@@ -317,7 +331,6 @@ impl Tally {
         self.bytes = found.iter().map(|entry| entry.bytes).sum::<u64>() + written;
         self.oldest = found.into();
         self.exhausted = false;
-        self.scans += 1;
     }
 }
 

@@ -17,37 +17,62 @@ fn store(folder: &Folder, id: Id) {
 
 #[test]
 fn what_happens_during_a_scan_is_counted_once() {
+    let ids = [1, 2, 3, 4, 5].map(|n| Id([n; 16]));
+    // The scan sees the changes made while it lists the entries, or it does not.
+    for seen in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        ids[..2].iter().for_each(|id| store(&folder, *id));
+        let budget = SizeBudget::new(&folder, limits());
+        assert_eq!(budget.bytes(), 2 * ENTRY);
+        let write = |id| {
+            budget.admit(&folder, ENTRY, true, |_| true).unwrap();
+            store(&folder, id);
+            budget.settle(&id, ENTRY, true);
+        };
+        let list = || {
+            let before = folder.scan();
+            fs::remove_file(folder.entry(&ids[0])).unwrap();
+            budget.forget(&ids[0], ENTRY);
+            // More is added than removed, so that the total changes.
+            write(ids[2]);
+            write(ids[3]);
+            assert_eq!(budget.bytes(), 3 * ENTRY);
+            if seen { folder.scan() } else { before }
+        };
+        budget.scan_now(&lock(&budget.scanning), list);
+        assert_eq!(budget.bytes(), 3 * ENTRY, "seen: {seen}");
+        // Afterwards, the limit is exact.
+        write(ids[4]);
+        assert_eq!(budget.admit(&folder, ENTRY, true, |_| true), Err(Refusal::Full));
+        assert_eq!(budget.bytes(), 4 * ENTRY);
+    }
+}
+
+#[test]
+fn a_scan_in_progress_does_not_replace_one_requested_later() {
     let dir = tempfile::tempdir().unwrap();
     let folder = Folder::open(dir.path()).unwrap();
-    let ids = [1, 2, 3, 4, 5].map(|n| Id([n; 16]));
-    ids[..2].iter().for_each(|id| store(&folder, *id));
+    let ids = [1, 2].map(|n| Id([n; 16]));
+    ids.iter().for_each(|id| store(&folder, *id));
     let budget = SizeBudget::new(&folder, limits());
+    let scans = || lock(&budget.tally).scans;
+    let mut requested = 0;
+    let list = || {
+        let found = folder.scan();
+        // Another program removes an entry, and another thread requests a scan.
+        fs::remove_file(folder.entry(&ids[0])).unwrap();
+        requested = scans();
+        found
+    };
+    budget.scan_now(&lock(&budget.scanning), list);
     assert_eq!(budget.bytes(), 2 * ENTRY);
-    for seen in [false, true] {
-        // A scan is under way; it has not seen the changes, or it has.
-        let before = folder.scan();
-        lock(&budget.tally).changes = Some(HashMap::new());
-        let new = if seen { ids[3] } else { ids[2] };
-        let gone = if seen { ids[1] } else { ids[0] };
-        let _scanning = lock(&budget.scanning);
-        budget.admit(&folder, ENTRY, true, |_| true).unwrap();
-        store(&folder, new);
-        budget.settle(&new, ENTRY, true);
-        fs::remove_file(folder.entry(&gone)).unwrap();
-        budget.forget(&gone, ENTRY);
-        assert_eq!(budget.bytes(), 2 * ENTRY);
-        let found = if seen { folder.scan() } else { before };
-        lock(&budget.tally).replace(found);
-        assert_eq!(budget.bytes(), 2 * ENTRY, "seen: {seen}");
-    }
-    // Afterwards, the limit is exact.
-    for id in [ids[0], ids[1]] {
-        budget.admit(&folder, ENTRY, true, |_| true).unwrap();
-        store(&folder, id);
-        budget.settle(&id, ENTRY, true);
-    }
-    assert_eq!(budget.admit(&folder, ENTRY, true, |_| true), Err(Refusal::Full));
-    assert_eq!(budget.bytes(), 4 * ENTRY);
+    budget.scan_after(&folder, requested);
+    assert_eq!(budget.bytes(), ENTRY);
+    // That scan suffices for all threads that requested one before it started.
+    let started = scans();
+    budget.scan_after(&folder, requested);
+    assert_eq!(scans(), started);
 }
 
 #[test]
