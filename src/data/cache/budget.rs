@@ -24,8 +24,8 @@ pub struct Limits {
     pub min_free: u64,
     /// Minimum free share of the disk, 0 to 1; the larger of the two minima applies.
     pub min_free_share: f64,
-    /// Time between scans for other runs' entries; with 0, every write scans. It is extended on
-    /// disks where scans are slow.
+    /// Time between scans for other runs' entries; with 0, every write scans unless another thread
+    /// is doing so. It is extended on disks where scans are slow.
     pub rescan: Duration,
 }
 
@@ -84,7 +84,7 @@ struct Tally {
     /// Whether the last scan found nothing to evict, so that no further scan is made before it is
     /// due.
     exhausted: bool,
-    /// Number of finished scans.
+    /// Number of scans that have started.
     scans: u64,
     /// During a scan, the entries that this run has written, with their sizes, and removed: the
     /// scan may or may not have seen them.
@@ -114,12 +114,19 @@ impl SizeBudget {
         lock(&self.tally).bytes
     }
 
-    /// Counts all entries again, or waits for a thread that is doing so.
+    /// Counts all entries again, or waits for a thread that starts to do so after this call. A scan
+    /// already in progress does not suffice: it may have counted entries removed since.
     pub(super) fn scan(&self, folder: &Folder) {
-        let before = lock(&self.tally).scans;
+        let started = lock(&self.tally).scans;
+        self.scan_after(folder, started);
+    }
+
+    /// Waits for a scan in progress and counts all entries again, unless more than `started` scans
+    /// have started by then.
+    fn scan_after(&self, folder: &Folder, started: u64) {
         let turn = lock(&self.scanning);
-        if lock(&self.tally).scans == before {
-            self.scan_now(folder, &turn);
+        if lock(&self.tally).scans == started {
+            self.scan_now(&turn, || folder.scan());
         }
     }
 
@@ -134,14 +141,15 @@ impl SizeBudget {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return false,
         };
-        self.scan_now(folder, &turn);
+        self.scan_now(&turn, || folder.scan());
         true
     }
 
-    fn scan_now(&self, folder: &Folder, _turn: &MutexGuard<'_, ()>) {
+    /// Counts all entries again, as listed by `list`.
+    fn scan_now(&self, _turn: &MutexGuard<'_, ()>, list: impl FnOnce() -> Vec<Found>) {
         let start = Instant::now();
-        lock(&self.tally).changes = Some(HashMap::new());
-        let mut found = folder.scan();
+        lock(&self.tally).begin();
+        let mut found = list();
         found.sort_unstable_by_key(|entry| (entry.used, entry.id));
         let rescan = self.limits.rescan;
         let slow = (start.elapsed() * SCAN_SHARE).min(rescan.saturating_mul(MAX_STRETCH));
@@ -162,7 +170,26 @@ impl SizeBudget {
         evict: bool,
         pinned: impl Fn(&Id) -> bool,
     ) -> Result<(), Refusal> {
+        // Nothing is evicted for a file that the disk has no space for.
         self.check_disk(folder, bytes)?;
+        self.make_room(folder, bytes, evict, pinned)?;
+        // Other threads may have passed the first check at the same time. Now that `in_flight`
+        // includes this file, the last of them to reserve sees the files of all others.
+        let checked = self.check_disk(folder, 0);
+        if checked.is_err() {
+            lock(&self.tally).release(bytes);
+        }
+        checked
+    }
+
+    /// Reserves `bytes` within the limit on the size of all entries.
+    fn make_room(
+        &self,
+        folder: &Folder,
+        bytes: u64,
+        evict: bool,
+        pinned: impl Fn(&Id) -> bool,
+    ) -> Result<(), Refusal> {
         if bytes > self.limits.max_bytes {
             return Err(Refusal::Full);
         }
@@ -186,8 +213,7 @@ impl SizeBudget {
     /// Ends the reservation of an admitted file; `written` says whether writing succeeded.
     pub(super) fn settle(&self, id: &Id, bytes: u64, written: bool) {
         let mut tally = lock(&self.tally);
-        tally.in_flight =
-            tally.in_flight.checked_sub(bytes).expect("only admitted files are settled, once each");
+        tally.release(bytes);
         if written {
             tally.bytes += bytes;
             tally.record(id, Some(bytes));
@@ -248,7 +274,11 @@ impl SizeBudget {
         }
     }
 
+    /// Checks that the disk has space for `bytes` in addition to the files in flight.
     fn check_disk(&self, folder: &Folder, bytes: u64) -> Result<(), Refusal> {
+        // Read before the free space, so that a file settled in between counts twice rather than
+        // not at all.
+        let in_flight = lock(&self.tally).in_flight;
         let disk = match fs4::statvfs(folder.root()) {
             Ok(disk) => disk,
             // If the free space is unknown, the cache writes until the disk is full.
@@ -260,7 +290,6 @@ impl SizeBudget {
         let share = (disk.total_space() as f64 * self.limits.min_free_share) as u64;
         let reserve = self.limits.min_free.max(share);
         let free = disk.available_space();
-        let in_flight = lock(&self.tally).in_flight;
         let wanted = bytes.saturating_add(in_flight).saturating_add(reserve);
         if free < wanted { Err(Refusal::LowDisk { free, reserve }) } else { Ok(()) }
     }
@@ -276,10 +305,22 @@ impl Tally {
         fits
     }
 
+    /// Ends a reservation of `bytes`.
+    fn release(&mut self, bytes: u64) {
+        self.in_flight =
+            self.in_flight.checked_sub(bytes).expect("each reservation is released once");
+    }
+
     fn record(&mut self, id: &Id, bytes: Option<u64>) {
         if let Some(changes) = &mut self.changes {
             changes.insert(*id, bytes);
         }
+    }
+
+    /// Begins a scan; must be called before the entries are listed.
+    fn begin(&mut self) {
+        self.changes = Some(HashMap::new());
+        self.scans += 1;
     }
 
     /// Ends a scan that found these entries, oldest first.
@@ -290,72 +331,8 @@ impl Tally {
         self.bytes = found.iter().map(|entry| entry.bytes).sum::<u64>() + written;
         self.oldest = found.into();
         self.exhausted = false;
-        self.scans += 1;
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ENTRY: u64 = 100;
-
-    fn limits() -> Limits {
-        let rescan = Duration::from_secs(3600);
-        Limits { max_bytes: 4 * ENTRY, min_free: 0, min_free_share: 0.0, rescan }
-    }
-
-    fn store(folder: &Folder, id: Id) {
-        let path = folder.entry(&id);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, [0_u8; ENTRY as usize]).unwrap();
-    }
-
-    #[test]
-    fn what_happens_during_a_scan_is_counted_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::open(dir.path()).unwrap();
-        let ids = [1, 2, 3, 4, 5].map(|n| Id([n; 16]));
-        ids[..2].iter().for_each(|id| store(&folder, *id));
-        let budget = SizeBudget::new(&folder, limits());
-        assert_eq!(budget.bytes(), 2 * ENTRY);
-        for seen in [false, true] {
-            // A scan is under way; it has not seen the changes, or it has.
-            let before = folder.scan();
-            lock(&budget.tally).changes = Some(HashMap::new());
-            let new = if seen { ids[3] } else { ids[2] };
-            let gone = if seen { ids[1] } else { ids[0] };
-            let _scanning = lock(&budget.scanning);
-            budget.admit(&folder, ENTRY, true, |_| true).unwrap();
-            store(&folder, new);
-            budget.settle(&new, ENTRY, true);
-            fs::remove_file(folder.entry(&gone)).unwrap();
-            budget.forget(&gone, ENTRY);
-            assert_eq!(budget.bytes(), 2 * ENTRY);
-            let found = if seen { folder.scan() } else { before };
-            lock(&budget.tally).replace(found);
-            assert_eq!(budget.bytes(), 2 * ENTRY, "seen: {seen}");
-        }
-        // Afterwards, the limit is exact.
-        for id in [ids[0], ids[1]] {
-            budget.admit(&folder, ENTRY, true, |_| true).unwrap();
-            store(&folder, id);
-            budget.settle(&id, ENTRY, true);
-        }
-        assert_eq!(budget.admit(&folder, ENTRY, true, |_| true), Err(Refusal::Full));
-        assert_eq!(budget.bytes(), 4 * ENTRY);
-    }
-
-    #[test]
-    fn writers_do_not_wait_for_a_scan_that_is_due() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::open(dir.path()).unwrap();
-        let rescan = Duration::ZERO;
-        let budget = SizeBudget::new(&folder, Limits { rescan, ..limits() });
-        // Another thread's scan does not end.
-        let _scanning = lock(&budget.scanning);
-        budget.admit(&folder, ENTRY, true, |_| false).unwrap();
-        budget.settle(&Id([1; 16]), ENTRY, true);
-        assert_eq!(budget.bytes(), ENTRY);
-    }
-}
+mod tests;
