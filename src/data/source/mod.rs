@@ -207,6 +207,16 @@ impl DataSource {
         names.into_iter().map(read).collect()
     }
 
+    /// Returns all actions of the data set in the splits in which it stores them; unlike made splits,
+    /// these cannot be too small. The name of a split that cannot be read accompanies the error.
+    pub(crate) fn stored(&self) -> Vec<Result<Split, (String, DataError)>> {
+        if self.format != Format::SoccerNet {
+            return vec![Ok(self.collect("all", false, &|_| true))];
+        }
+        let read = |name: String| self.read(&name).map_err(|error| (name, error));
+        self.listed_splits().into_iter().map(read).collect()
+    }
+
     /// Reads a split according to the schema's rules; `name` may be any of its spellings.
     ///
     /// # Errors
