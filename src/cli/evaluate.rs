@@ -111,6 +111,7 @@ impl EvaluateArgs {
     fn open_split(&self, root: &Path, trained: &Trained) -> Result<Dataset, Failure> {
         let Trained { info, input, schema, .. } = trained;
         let source = divided::open(root, self.format, schema, info, &self.split)?;
+        source.notes().iter().for_each(|note| log::info!("{note}"));
         let (window, size, views) = (input.window, input.size, input.max_views);
         let dataset = Dataset::of_source(&source, &self.split, window, size, views)?;
         if let Some(path) = &self.predictions {

@@ -84,14 +84,14 @@ pub(super) fn protect_data_set(
     source: &DataSource,
 ) -> Result<(), Failure> {
     let mut files = source.files();
-    for (name, _, split) in source.own_splits() {
+    for split in source.stored() {
         match split {
             // Annotations may name clips without their extension.
             Ok(split) => {
                 let clips = split.clips().into_iter();
                 files.extend(clips.map(|clip| resolve_clip(&clip).unwrap_or(clip)));
             }
-            Err(error) if is_within(path, source.dir()) => {
+            Err((name, error)) if is_within(path, source.dir()) => {
                 let reason = format!(
                     "is in the folder of the data set, and may belong to its split {name}, which cannot be \
                      read ({error}); choose another file"

@@ -14,14 +14,6 @@ pub enum DataError {
         /// The data set's root.
         root: PathBuf,
     },
-    /// The root contains no split.
-    #[error("{}: contains no split folder; expected one of: {expected}", .root.display())]
-    NoSplits {
-        /// The data set's root.
-        root: PathBuf,
-        /// Names of the splits in the schema.
-        expected: String,
-    },
     /// The root is the folder of one split in SoccerNet's layout.
     #[error("{}: is the folder of a single split (it has annotations.json)", .root.display())]
     OneSplit {

@@ -17,21 +17,6 @@ pub struct SplitDir {
     pub labelled: bool,
 }
 
-/// Returns the splits that exist below `root`, in the schema's order.
-///
-/// # Errors
-/// [`DataError::NoRoot`] if `root` is not a folder, [`DataError::NoSplits`] if it contains no split,
-/// and [`DataError::Layout`] if it cannot be examined.
-pub fn find_splits(root: &Path, schema: &Schema) -> Result<Vec<SplitDir>, DataError> {
-    let found = split_folders(root, schema)?;
-    if found.is_empty() {
-        let names: Vec<_> = schema.splits.iter().map(|split| split.name.as_str()).collect();
-        let expected = names.join(", ");
-        return Err(DataError::NoSplits { root: root.to_owned(), expected });
-    }
-    Ok(found)
-}
-
 /// Returns the folder of a split; `split` may be any of its spellings.
 ///
 /// # Errors
@@ -60,8 +45,7 @@ pub(super) fn listed(names: &[String]) -> String {
     }
 }
 
-/// Returns the splits that exist below `root`, in the schema's order; unlike [`find_splits`], there
-/// may be none.
+/// Returns the splits that exist below `root`, in the schema's order; there may be none.
 ///
 /// # Errors
 /// `root` is not a folder, or it is unknown whether a split's folder exists: if it were taken for

@@ -255,3 +255,30 @@ fn no_sheet_is_written_among_clips_that_are_not_known() {
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     assert!(text(&output.stdout).contains("annotations.json") && outside.exists());
 }
+
+#[test]
+fn a_split_that_would_be_empty_does_not_refuse_a_sheet() {
+    let folder = TempDir::new().unwrap();
+    // Two actions are too few for the three splits that are made.
+    for class in ["run", "fall"] {
+        let clip = folder.path().join(class).join("clip");
+        std::fs::create_dir_all(&clip).unwrap();
+        image::RgbImage::new(32, 32).save(clip.join("0001.png")).unwrap();
+    }
+    let check = |sheet: &Path| {
+        let mut check = command(&["check-data", "--dataset-root"]);
+        check.arg(folder.path()).arg("--sheet").arg(sheet).output().unwrap()
+    };
+    // The clips are known, and still protected.
+    let frame = folder.path().join("run/clip/0001.png");
+    let before = std::fs::read(&frame).unwrap();
+    let output = check(&frame);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
+    assert!(last_error(&output).contains("belongs to the data set"), "{}", last_error(&output));
+    assert!(std::fs::read(&frame).unwrap() == before);
+    let sheet = folder.path().join("sheet.png");
+    let output = check(&sheet);
+    let stdout = text(&output.stdout);
+    assert!(stdout.contains("too few to hold out a test split"), "{stdout}");
+    assert!(sheet.exists(), "{}", text(&output.stderr));
+}

@@ -2,10 +2,10 @@ use std::path::PathBuf;
 
 use polyview::data::annotations::load_split;
 use polyview::data::error::DataError;
-use polyview::data::layout::{clip_path, find_splits};
+use polyview::data::layout::clip_path;
 use polyview::schema::Schema;
 
-use crate::common::data::{load, write_split};
+use crate::common::data::{load, source, write_split};
 
 #[test]
 fn urls() {
@@ -53,8 +53,8 @@ fn urls() {
 fn missing_folders_are_reported_with_what_is_there() {
     let root = tempfile::tempdir().unwrap();
     let schema = Schema::mvfoul().unwrap();
-    let message = find_splits(root.path(), &schema).unwrap_err().to_string();
-    assert!(message.contains("expected one of: train, valid, test, challenge"), "{message}");
+    let message = source(root.path()).unwrap_err().to_string();
+    assert!(message.contains("neither split folders with annotations.json"), "{message}");
     let message = load(&root, "test").unwrap_err().to_string();
     assert!(message.contains("it has no split"), "{message}");
 
@@ -69,7 +69,5 @@ fn missing_folders_are_reported_with_what_is_there() {
 
     std::fs::create_dir(root.path().join("test")).unwrap();
     assert!(matches!(load(&root, "test"), Err(DataError::Io { .. })));
-    let names: Vec<_> =
-        find_splits(root.path(), &schema).unwrap().into_iter().map(|s| s.name).collect();
-    assert_eq!(names, ["train", "valid", "test"]);
+    assert_eq!(source(root.path()).unwrap().splits(), ["train", "valid", "test"]);
 }

@@ -174,8 +174,25 @@ fn the_labels_of_all_lists_decide_from_which_number_they_count() {
     assert_eq!(classes("a.mp4 1\nb.mp4 2\n", "c.mp4 0\n").unwrap(), all);
     let error = classes("a.mp4 1\nb.mp4 3\n", "c.mp4 0\n").unwrap_err().to_string();
     let reason = "train.txt, line 2: the label is 3, but classes.txt has 3 classes, which other labels \
-                  number from 0";
+                  number from 0; count the labels of all lists from 0, or all from 1";
     assert!(error.ends_with(reason), "{error}");
+}
+
+#[test]
+fn numbers_that_are_part_of_class_names_are_kept() {
+    let classes = ("classes.txt", "1 finger\n2 fingers\n3 fingers\n");
+    let list =
+        |split: &str| (0..6).map(|n| format!("{split}{n}.mp4 {}\n", n % 3)).collect::<String>();
+    let (train, val) = (list("t"), list("v"));
+    let root = folder(&[classes, ("train.txt", &train), ("val.txt", &val)]);
+    let source = open(root.path()).unwrap();
+    assert_eq!(source.schema().tasks[0].class_names(), ["1 finger", "2 fingers", "3 fingers"]);
+    let note = &source.notes()[0];
+    assert!(note.ends_with("count lines from 0: label 0 is \"1 finger\""), "{note}");
+    // The schema says nothing about the numbers, so they are noted with a given one too.
+    let schema = Some(source.schema().clone());
+    let given = DataSource::open(&SourceSpec { schema, ..spec(root.path()) }).unwrap();
+    assert_eq!(given.notes(), &source.notes()[..1]);
 }
 
 #[test]

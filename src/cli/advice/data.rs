@@ -22,8 +22,7 @@ impl Advice for DataError {
             Self::NoSplit { split, .. } if split != "train" && split != "valid" => {
                 Some("give one of them with --split".to_owned())
             }
-            Self::NoSplits { .. }
-            | Self::UnknownSplit { .. }
+            Self::UnknownSplit { .. }
             | Self::NoSplit { .. }
             | Self::Layout { .. }
             | Self::Line { .. }

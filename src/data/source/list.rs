@@ -1,6 +1,6 @@
 //! Lists with a path and a label per line, like those of Kinetics and other data sets.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::super::error::DataError;
@@ -13,13 +13,17 @@ use super::table::TableFile;
 use crate::schema::Fields;
 
 /// Returns the actions of the lists of a data set, in the order of their lines, each with one clip.
-/// Numeric labels are replaced by names from a class list in the lists' folder, if there is one.
+/// Numeric labels are replaced by names from a class list in the lists' folder, if there is one;
+/// notes say how, where this is not obvious.
 ///
 /// # Errors
 /// A line is invalid; the error says which one and why.
-pub(super) fn read(files: &[TableFile], root: &Path) -> Result<Vec<Listed>, DataError> {
+pub(super) fn read(
+    files: &[TableFile],
+    root: &Path,
+) -> Result<(Vec<Listed>, Vec<String>), DataError> {
     let parsed: Vec<Vec<Line<'_>>> = files.iter().map(lines).collect::<Result<_, _>>()?;
-    let mut names: HashMap<PathBuf, Option<ClassNames>> = HashMap::new();
+    let mut names: BTreeMap<PathBuf, Option<ClassNames>> = BTreeMap::new();
     for (file, lines) in files.iter().zip(&parsed) {
         let folder = file.folder();
         if !names.contains_key(&folder) {
@@ -34,7 +38,8 @@ pub(super) fn read(files: &[TableFile], root: &Path) -> Result<Vec<Listed>, Data
     for (file, lines) in files.iter().zip(parsed) {
         actions.extend(of_lines(file, &lines, names[&file.folder()].as_ref(), root)?);
     }
-    Ok(actions)
+    let notes = names.values().flatten().filter_map(ClassNames::note).collect();
+    Ok((actions, notes))
 }
 
 /// A line with a path and a label.

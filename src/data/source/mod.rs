@@ -82,17 +82,18 @@ impl DataSource {
         let found = recognise(root, spec.format, &known, &splits)?;
         let dir = if root.is_file() { root.parent().unwrap_or(Path::new("")) } else { root };
         let (format, files) = (found.format(), found.files());
-        let Contents { fields, listed, mut problems } = read(found, dir, &splits)?;
-        let (schema, notes) = match &spec.schema {
-            _ if format == Format::SoccerNet => (known, Vec::new()),
+        let Contents { fields, listed, mut problems, mut notes } = read(found, dir, &splits)?;
+        let schema = match &spec.schema {
+            _ if format == Format::SoccerNet => known,
             Some(schema) => {
                 check_fields(root, schema, &fields)?;
-                (schema.clone(), Vec::new())
+                schema.clone()
             }
             None => {
                 let inferred = infer::infer(root, &fields, format != Format::Manifest, &listed)?;
                 problems.extend(inferred.problems);
-                (inferred.schema, inferred.notes)
+                notes.extend(inferred.notes);
+                inferred.schema
             }
         };
         let folders = match format {
@@ -180,7 +181,8 @@ impl DataSource {
         &self.schema
     }
 
-    /// Returns notes about the inferred schema, one line per task and per field that is not a task.
+    /// Returns notes about what was inferred, one line each: how numeric labels are matched with the
+    /// names in a class list, and, without a given schema, every task and every field that is none.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
@@ -203,6 +205,16 @@ impl DataSource {
             (name.clone(), self.place(&name), split)
         };
         names.into_iter().map(read).collect()
+    }
+
+    /// Returns all actions of the data set in the splits in which it stores them; unlike made splits,
+    /// these cannot be too small. The name of a split that cannot be read accompanies the error.
+    pub(crate) fn stored(&self) -> Vec<Result<Split, (String, DataError)>> {
+        if self.format != Format::SoccerNet {
+            return vec![Ok(self.collect("all", false, &|_| true))];
+        }
+        let read = |name: String| self.read(&name).map_err(|error| (name, error));
+        self.listed_splits().into_iter().map(read).collect()
     }
 
     /// Reads a split according to the schema's rules; `name` may be any of its spellings.
@@ -275,13 +287,15 @@ struct Contents {
     listed: Vec<Listed>,
     /// Problems that concern no single action.
     problems: Vec<OfSplit>,
+    /// What was inferred from class lists.
+    notes: Vec<String>,
 }
 
 /// Reads the fields and actions of a recognised data set.
 fn read(found: Found, dir: &Path, splits: &[SplitSpec]) -> Result<Contents, DataError> {
     let class = || vec![folders::CLASS.to_owned()];
     let mut all = Vec::new();
-    let mut problems = Vec::new();
+    let (mut problems, mut notes) = (Vec::new(), Vec::new());
     let fields = match found {
         Found::SoccerNet => Vec::new(),
         Found::Folders(folders) => {
@@ -299,7 +313,7 @@ fn read(found: Found, dir: &Path, splits: &[SplitSpec]) -> Result<Contents, Data
             manifest::fields(&files)?
         }
         Found::Lists(files) => {
-            all.extend(list::read(&files, dir)?);
+            (all, notes) = list::read(&files, dir)?;
             class()
         }
     };
@@ -309,7 +323,7 @@ fn read(found: Found, dir: &Path, splits: &[SplitSpec]) -> Result<Contents, Data
             *split = all.first().and_then(|action| action.split.clone());
         }
     }
-    Ok(Contents { fields, listed: all, problems })
+    Ok(Contents { fields, listed: all, problems, notes })
 }
 
 /// Checks that the data set has every field that determines a task.
