@@ -37,8 +37,8 @@ pub fn label_advice(train: (&str, &[&str]), valid: (&str, &[&str])) -> Vec<Strin
     };
     let unlearned = ["it cannot be learned", "they cannot be learned"];
     let unjudged = [
-        "it has no validation metrics and is no part of the score that chooses the best epoch",
-        "they have no validation metrics and are no part of the score that chooses the best epoch",
+        "it has no validation metrics and does not count towards the score that chooses the best epoch",
+        "they have no validation metrics and do not count towards the score that chooses the best epoch",
     ];
     [line(train, unlearned), line(valid, unjudged)].into_iter().flatten().collect()
 }
