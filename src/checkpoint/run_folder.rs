@@ -54,10 +54,10 @@ pub(crate) fn content(path: &Path) -> Result<Option<Vec<u8>>, RunFileError> {
     }
 }
 
-/// Returns the records of a run's finished epochs, without any before the first one.
+/// Returns the records of a run's finished epochs; empty until the first one has finished.
 ///
 /// # Errors
-/// A file that cannot be read or understood, or has a score that is none.
+/// The file cannot be read or parsed, or contains a score outside 0 to 1.
 pub(crate) fn history(folder: &Path) -> Result<Vec<EpochRecord>, RunFileError> {
     let path = folder.join(HISTORY);
     let Some(bytes) = content(&path)? else { return Ok(Vec::new()) };
@@ -75,11 +75,11 @@ pub(crate) fn history(folder: &Path) -> Result<Vec<EpochRecord>, RunFileError> {
     Ok(history)
 }
 
-/// Returns the configuration of a run, and its options as they are written, also those that this version
-/// does not know. Options that the run's version did not have get their defaults.
+/// Returns the configuration of a run, and the options in its file, including those unknown to this version.
+/// Options that the run's version did not have get their defaults.
 ///
 /// # Errors
-/// A file that does not exist or cannot be read or understood.
+/// The file does not exist, or cannot be read or parsed.
 pub(crate) fn config(folder: &Path) -> Result<(Config, toml::Table), RunFileError> {
     let path = folder.join(CONFIG);
     let absent =

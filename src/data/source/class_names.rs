@@ -1,4 +1,4 @@
-//! The names of the classes that a list numbers: `classes.txt` or `label_map*.txt` beside it.
+//! Names for the class numbers in a list, from `classes.txt` or `label_map*.txt` beside it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -112,7 +112,7 @@ fn unused_images(id: &str, action: &ActionClips) -> Option<Problem> {
 }
 
 /// Maximum number of folders that a message names.
-const MOST_NAMED: usize = 5;
+const MAX_NAMED: usize = 5;
 
 /// Describes the folders whose clips are not used, if there are any.
 fn unused_clips(root: &Path, folders: &[PathBuf]) -> Option<Problem> {
@@ -120,8 +120,8 @@ fn unused_clips(root: &Path, folders: &[PathBuf]) -> Option<Problem> {
         Ok(inside) if inside.as_os_str().is_empty() => ".".to_owned(),
         inside => inside.unwrap_or(path).display().to_string(),
     };
-    let named: Vec<String> = folders.iter().take(MOST_NAMED).map(shown).collect();
-    let rest = match folders.len().saturating_sub(MOST_NAMED) {
+    let named: Vec<String> = folders.iter().take(MAX_NAMED).map(shown).collect();
+    let rest = match folders.len().saturating_sub(MAX_NAMED) {
         0 => String::new(),
         rest => format!(" and {}", plural(rest, "more folder")),
     };
